@@ -1,0 +1,21 @@
+// Error: the environment's fault (a file, memory, a driver, an unsupported model). Thrown, caught
+// in main and at thread edges only, printed as one line that says what, where and what to do.
+#pragma once
+
+#include <stdexcept>
+#include <utility>
+
+#include <fmt/core.h>
+
+namespace tandem {
+
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+
+  template <typename... Args>
+  explicit Error(fmt::format_string<Args...> format, Args&&... args) requires(sizeof...(Args) > 0)
+      : std::runtime_error(fmt::format(format, std::forward<Args>(args)...)) {}
+};
+
+}  // namespace tandem
