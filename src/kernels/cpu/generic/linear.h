@@ -1,0 +1,14 @@
+// Matrix products and quantisation of activations for the instruction set generic.
+#pragma once
+
+#include "kernels/cpu/kernels.h"
+
+namespace tandem::cpu::generic {
+
+// Null where the type has no kernel.
+LinearFn linear_kernel(DType dtype);
+
+void quantize_a32(const float* x, std::byte* out, int64_t k);
+void quantize_a256(const float* x, std::byte* out, int64_t k);
+
+}  // namespace tandem::cpu::generic

@@ -1,0 +1,74 @@
+// Reads of blocks and bit tricks that the decoders of all quantised types share. Everything is
+// static: nothing compiled for one instruction set may be linked into another.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include <immintrin.h>
+
+#include "quant/blocks.h"
+
+namespace tandem::cpu::x86 {
+
+static inline __m256i load32(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+static inline __m128i load16(const void* p) {
+  return _mm_loadu_si128(static_cast<const __m128i*>(p));
+}
+template <typename Word>
+static inline Word load_word(const void* p) {
+  Word word;
+  std::memcpy(&word, p, sizeof word);
+  return word;
+}
+
+// The float factors of a block of four rows, row r in lane r.
+struct Factors {
+  __m128 d;
+  __m128 minimum;  // of types with minima
+};
+
+// Of blocks that have only d.
+template <typename Block>
+static inline Factors load_d(const Block* const* b) {
+  __m128i halves = _mm_cvtsi32_si128(load_word<uint16_t>(&b[0]->d));
+  halves = _mm_insert_epi16(halves, load_word<uint16_t>(&b[1]->d), 1);
+  halves = _mm_insert_epi16(halves, load_word<uint16_t>(&b[2]->d), 2);
+  halves = _mm_insert_epi16(halves, load_word<uint16_t>(&b[3]->d), 3);
+  return {_mm_cvtph_ps(halves), _mm_setzero_ps()};
+}
+
+// Of blocks with a minimum's factor beside d.
+template <typename Block>
+static inline Factors load_d_and_minimum(const Block* const* b) {
+  const auto pair = [&](int r) { return _mm_cvtsi32_si128(load_word<int>(&b[r]->d)); };
+  const __m128i halves = _mm_unpacklo_epi32(_mm_unpacklo_epi16(pair(0), pair(1)),
+                                            _mm_unpacklo_epi16(pair(2), pair(3)));
+  const __m256 floats = _mm256_cvtph_ps(halves);
+  return {_mm256_castps256_ps128(floats), _mm256_extractf128_ps(floats, 1)};
+}
+
+// Bits [kShift, kShift + width of mask) of each byte.
+template <int kShift>
+static inline __m128i bits_of(__m128i bytes, int mask) {
+  return _mm_and_si128(_mm_srli_epi16(bytes, kShift), _mm_set1_epi8(static_cast<char>(mask)));
+}
+template <int kShift>
+static inline __m256i bits_of(__m256i bytes, int mask) {
+  return _mm256_and_si256(_mm256_srli_epi16(bytes, kShift),
+                          _mm256_set1_epi8(static_cast<char>(mask)));
+}
+
+// All ones in byte i where bit i of the word is set.
+static inline __m256i byte_mask(uint32_t word) {
+  const __m256i spread =
+      _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(word)),
+                          _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,  //
+                                           2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3));
+  const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ULL));
+  return _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
+}
+
+}  // namespace tandem::cpu::x86
