@@ -1,0 +1,49 @@
+// Products of activations with weight matrices of any type. Activations are quantised here, each
+// row on its own.
+#pragma once
+
+#include <initializer_list>
+
+#include "base/tensor.h"
+#include "ops/context.h"
+
+namespace tandem::ops {
+
+// Activation rows in the formats that some weights ask for.
+struct Activations {
+  const std::byte* data;
+  int64_t stride;  // bytes from a row to the next
+};
+
+// Bytes of `rows` rows of k activations in the format that weights of the type are multiplied with.
+size_t activation_bytes(DType weight_dtype, int64_t rows, int64_t k);
+
+// x: rows of k floats, x_stride floats apart -> out, in the format for weights of the type.
+Activations quantize(Context& ctx, DType weight_dtype, const float* x, int64_t x_stride,
+                     int64_t rows, int64_t k, std::byte* out);
+
+struct Projection {
+  Tensor w;     // [n, k]
+  Tensor bias;  // [n] f32, or none
+  float* y;     // [T, n] f32
+};
+
+// y = x w^T + bias for several matrices that read the same x. [T, k] f32
+void linear(Context& ctx, const float* x, int64_t tokens,
+            std::initializer_list<Projection> projections);
+
+// Scratch that linear() takes for `tokens` rows of at most k columns.
+size_t linear_workspace_bytes(int64_t tokens, int64_t k);
+
+// A block of columns in each head of each token.
+struct HeadsView {
+  float* data;           // token 0, head 0
+  int64_t token_stride;  // floats
+  int64_t head_stride;   // floats
+};
+
+// y[t, h] = w[h] x[t, h] for every head on its own. w: [H, n, k]; x: [T, H, k]; y: [T, H, n] f32.
+void linear_per_head(Context& ctx, HeadsView x, int64_t tokens, const Tensor& w, HeadsView y);
+size_t linear_per_head_workspace_bytes(int64_t tokens, const Tensor& w);
+
+}  // namespace tandem::ops
