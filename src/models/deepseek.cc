@@ -1,0 +1,167 @@
+// Multi-head latent attention in its absorbed form: the cache keeps one compressed row per token,
+// queries are taken into its space by k_b and outputs brought back by v_b. Prefill uses the same
+// form as decode, so that a token's bits do not depend on how its prompt was cut into chunks.
+//
+//   cached row of a token: compressed key/value [kv_lora] | rotated key part [rope], shared by all
+//   heads query of a head:       k_b^T q_nope         [kv_lora] | rotated query part [rope]
+#include "models/deepseek.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "ops/elementwise.h"
+#include "quant/reference.h"
+#include "quant/types.h"
+
+namespace tandem::models {
+namespace {
+
+using ops::Workspace;
+
+struct MlaWeights {
+  Tensor q;          // [H * (nope + rope), M or q_lora]
+  Tensor q_a;        // [q_lora, M], none without the bottleneck
+  Tensor q_a_norm;   // [q_lora]
+  Tensor kv_a;       // [kv_lora + rope, M]
+  Tensor kv_a_norm;  // [kv_lora]
+  Tensor k_b;        // [H, kv_lora, nope]
+  Tensor v_b;        // [H, value, kv_lora]
+  Tensor output;     // [M, H * value]
+};
+
+// The joint kv_b [H, nope + value, kv_lora] of older files: its key rows transposed, its value
+// rows, decoded to float32, which loses nothing.
+void split_joint_kv_b(const Weights& layer, const ModelConfig& c, MlaWeights& w) {
+  const int64_t heads = c.heads, rank = c.mla.kv_lora, nope = c.mla.nope_dim,
+                value = c.mla.value_dim;
+  const Tensor joint = layer.matrix("attn_kv_b.weight", shape(heads * (nope + value), rank));
+  const int64_t row_bytes = quant::row_bytes(joint.dtype, rank);
+  float* k_b = layer.store().allocate(heads * rank * nope);
+  float* v_b = layer.store().allocate(heads * value * rank);
+  std::vector<float> row(static_cast<size_t>(rank));
+  const auto* source = static_cast<const std::byte*>(joint.data);
+  for (int64_t h = 0; h < heads; ++h) {
+    for (int64_t i = 0; i < nope; ++i, source += row_bytes) {
+      quant::dequantize(joint.dtype, source, row.data(), rank);
+      for (int64_t r = 0; r < rank; ++r)
+        k_b[(h * rank + r) * nope + i] = row[static_cast<size_t>(r)];
+    }
+    for (int64_t i = 0; i < value; ++i, source += row_bytes) {
+      quant::dequantize(joint.dtype, source, v_b + (h * value + i) * rank, rank);
+    }
+  }
+  w.k_b = {.data = k_b, .dtype = DType::kF32, .shape = shape(heads, rank, nope)};
+  w.v_b = {.data = v_b, .dtype = DType::kF32, .shape = shape(heads, value, rank)};
+}
+
+class DeepSeek : public Decoder {
+ public:
+  DeepSeek(const gguf::File& file, ModelConfig config) : Decoder(file, std::move(config)) {
+    for (int i = 0; i < config_.layers; ++i) layers_.push_back(load_layer(layer_weights(i)));
+  }
+
+  ops::KvLayer cache_form() const override {
+    return {.data = nullptr,
+            .dtype = DType::kF16,
+            .page_size = 0,
+            .page_bytes = 0,
+            .kv_heads = 1,
+            .key_dim = config_.key_dim,
+            .value_dim = config_.value_dim,
+            .shared_values = true};
+  }
+
+ private:
+  MlaWeights load_layer(const Weights& layer) const {
+    const ModelConfig& c = config_;
+    const MlaConfig& mla = c.mla;
+    const int64_t q_width = int64_t{c.heads} * (mla.nope_dim + mla.rope_dim);
+    MlaWeights w;
+    if (mla.q_lora > 0) {
+      w.q_a = layer.matrix("attn_q_a.weight", shape(mla.q_lora, c.hidden));
+      w.q_a_norm = layer.vector("attn_q_a_norm.weight", mla.q_lora);
+      w.q = layer.matrix("attn_q_b.weight", shape(q_width, mla.q_lora));
+    } else {
+      w.q = layer.matrix("attn_q.weight", shape(q_width, c.hidden));
+    }
+    w.kv_a = layer.matrix("attn_kv_a_mqa.weight", shape(c.key_dim, c.hidden));
+    w.kv_a_norm = layer.vector("attn_kv_a_norm.weight", mla.kv_lora);
+    if (layer.has("attn_kv_b.weight") && !layer.has("attn_k_b.weight")) {
+      split_joint_kv_b(layer, c, w);
+    } else {
+      w.k_b = layer.matrix("attn_k_b.weight", shape(c.heads, mla.kv_lora, mla.nope_dim));
+      w.v_b = layer.matrix("attn_v_b.weight", shape(c.heads, mla.value_dim, mla.kv_lora));
+    }
+    w.output = layer.matrix("attn_output.weight", shape(c.hidden, c.heads * mla.value_dim));
+    return w;
+  }
+
+  void attention(ops::Context& ctx, int layer, const Step& step, const ops::KvLayer& cache,
+                 const float* h, float* y) override {
+    const ModelConfig& c = config_;
+    const MlaConfig& mla = c.mla;
+    const MlaWeights& w = layers_[static_cast<size_t>(layer)];
+    const int64_t tokens = step.where.tokens;
+    const int64_t heads = c.heads, head_dim = mla.nope_dim + mla.rope_dim, row = c.key_dim;
+    Workspace::Scope scope(ctx.workspace);
+    float* q = scope.floats(static_cast<size_t>(tokens * heads * head_dim));  // [T, H, nope + rope]
+    float* kv = scope.floats(static_cast<size_t>(tokens * row));              // [T, kv_lora + rope]
+    float* query =
+        scope.floats(static_cast<size_t>(tokens * heads * row));  // [T, H, kv_lora + rope]
+    float* latent =
+        scope.floats(static_cast<size_t>(tokens * heads * mla.kv_lora));  // [T, H, kv_lora]
+    float* out =
+        scope.floats(static_cast<size_t>(tokens * heads * mla.value_dim));  // [T, H, value]
+
+    if (w.q_a) {
+      float* q_a = scope.floats(static_cast<size_t>(tokens * mla.q_lora));  // [T, q_lora]
+      ops::linear(ctx, h, tokens, {{w.q_a, {}, q_a}, {w.kv_a, {}, kv}});
+      ops::rms_norm(ctx, {q_a, mla.q_lora}, tokens, w.q_a_norm, c.norm_epsilon, {q_a, mla.q_lora});
+      ops::linear(ctx, q_a, tokens, {{w.q, {}, q}});
+    } else {
+      ops::linear(ctx, h, tokens, {{w.q, {}, q}, {w.kv_a, {}, kv}});
+    }
+    ops::rms_norm(ctx, {kv, row}, tokens, w.kv_a_norm, c.norm_epsilon, {kv, row});
+    ops::rope(ctx, c.rope, step.rope_table, {kv + mla.kv_lora, row, 0}, tokens, 1);
+    ops::rope(ctx, c.rope, step.rope_table, {q + mla.nope_dim, heads * head_dim, head_dim}, tokens,
+              heads);
+
+    ops::linear_per_head(ctx, {q, heads * head_dim, head_dim}, tokens, w.k_b,
+                         {query, heads * row, row});
+    ops::copy_columns(ctx, {q + mla.nope_dim, heads * head_dim, head_dim},
+                      {query + mla.kv_lora, heads * row, row}, tokens, heads, mla.rope_dim);
+    ops::append_kv(ctx, cache, step.where, kv, nullptr);
+    ops::attention(ctx, cache, step.where, query, heads, c.attention_scale, latent);
+    ops::linear_per_head(ctx, {latent, heads * mla.kv_lora, mla.kv_lora}, tokens, w.v_b,
+                         {out, heads * mla.value_dim, mla.value_dim});
+    ops::linear(ctx, out, tokens, {{w.output, {}, y}});
+  }
+
+  size_t attention_half_bytes(int64_t tokens, const ops::KvLayer& cache,
+                              int threads) const override {
+    const ModelConfig& c = config_;
+    const MlaConfig& mla = c.mla;
+    const MlaWeights& w = layers_[0];
+    const auto floats = [&](int64_t per_token) {
+      return Workspace::aligned(static_cast<size_t>(tokens * per_token) * sizeof(float));
+    };
+    const int64_t widest = std::max({c.hidden, mla.q_lora, c.heads * mla.value_dim});
+    return floats(int64_t{c.heads} * (mla.nope_dim + mla.rope_dim)) + floats(c.key_dim) +
+           floats(int64_t{c.heads} * c.key_dim) + floats(int64_t{c.heads} * mla.kv_lora) +
+           floats(int64_t{c.heads} * mla.value_dim) + floats(mla.q_lora) +
+           std::max({ops::linear_workspace_bytes(tokens, widest),
+                     ops::linear_per_head_workspace_bytes(tokens, w.k_b),
+                     ops::linear_per_head_workspace_bytes(tokens, w.v_b),
+                     ops::attention_workspace_bytes(cache, c.heads, threads)});
+  }
+
+  std::vector<MlaWeights> layers_;
+};
+
+}  // namespace
+
+std::unique_ptr<Decoder> create_deepseek(const gguf::File& file, ModelConfig config) {
+  return std::make_unique<DeepSeek>(file, std::move(config));
+}
+
+}  // namespace tandem::models

@@ -1,0 +1,112 @@
+// The parts that all decoders share: embedding, layer loop, output head.
+#include "models/model.h"
+
+#include <algorithm>
+
+#include "models/deepseek.h"
+#include "models/llama.h"
+#include "ops/elementwise.h"
+
+namespace tandem::models {
+
+using ops::Workspace;
+
+namespace {
+
+// All tensors but stacks of routed experts, and but the embedding table, of which a step reads
+// single rows; where it is the output matrix too, it is read as that.
+int64_t fixed_bytes(const gguf::File& file) {
+  const bool tied = file.find_tensor("output.weight") == nullptr;
+  int64_t bytes = 0;
+  for (const gguf::TensorInfo& info : file.tensors()) {
+    if (info.name.find("_exps.") != std::string_view::npos) continue;
+    if (info.name == "token_embd.weight" && !tied) continue;
+    bytes += static_cast<int64_t>(info.bytes);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Decoder::Decoder(const gguf::File& file, ModelConfig config)
+    : config_(std::move(config)), file_(file), fixed_weight_bytes_(fixed_bytes(file)) {
+  const Weights global = weights();
+  const Shape table = shape(config_.vocab, config_.hidden);
+  embedding_ = global.matrix("token_embd.weight", table);
+  output_norm_ = global.vector("output_norm.weight", config_.hidden);
+  output_ = global.has("output.weight") ? global.matrix("output.weight", table) : embedding_;
+  if (const Tensor factors = global.optional_vector("rope_freqs.weight", config_.rope.dims / 2)) {
+    config_.rope.factors = factors.f32();
+  }
+  rope_frequencies_ = ops::rope_frequencies(config_.rope);
+  for (int i = 0; i < config_.layers; ++i) {
+    const Weights layer = layer_weights(i);
+    layers_.push_back({.attention_norm = layer.vector("attn_norm.weight", config_.hidden),
+                       .ffn_norm = layer.vector("ffn_norm.weight", config_.hidden),
+                       .ffn = load_feed_forward(layer, config_, i)});
+  }
+}
+
+void Decoder::forward(ops::Context& ctx, const ForwardBatch& batch,
+                      std::span<const ops::KvLayer> cache) {
+  const int64_t tokens = batch.where.tokens;
+  const int64_t hidden = config_.hidden;
+  const float epsilon = config_.norm_epsilon;
+  Workspace::Scope scope(ctx.workspace);
+  float* x = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, M] residual stream
+  float* h = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, M] normalised
+  float* y = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, M] a half layer's output
+  float* rope_table = scope.floats(static_cast<size_t>(tokens * config_.rope.dims));
+  const Step step{batch.where, rope_table};
+
+  step_weight_bytes_ = fixed_weight_bytes_;
+  ops::embed(ctx, embedding_, batch.ids, tokens, x);
+  ops::fill_rope_table(ctx, config_.rope, rope_frequencies_, batch.where.positions, tokens,
+                       rope_table);
+
+  for (int i = 0; i < config_.layers; ++i) {
+    const Layer& layer = layers_[static_cast<size_t>(i)];
+    ops::rms_norm(ctx, {x, hidden}, tokens, layer.attention_norm, epsilon, {h, hidden});
+    attention(ctx, i, step, cache[static_cast<size_t>(i)], h, y);
+    ops::add_to(ctx, x, y, tokens, hidden);
+
+    ops::rms_norm(ctx, {x, hidden}, tokens, layer.ffn_norm, epsilon, {h, hidden});
+    step_weight_bytes_ += feed_forward(ctx, layer.ffn, grouping_, h, tokens, y);
+    ops::add_to(ctx, x, y, tokens, hidden);
+  }
+
+  if (batch.outputs == 0) return;
+  ops::gather_rows(ctx, x, batch.output_rows, batch.outputs, hidden, h);
+  ops::rms_norm(ctx, {h, hidden}, batch.outputs, output_norm_, epsilon, {h, hidden});
+  ops::linear(ctx, h, batch.outputs, {{output_, {}, batch.logits}});
+}
+
+size_t Decoder::workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLayer& cache,
+                                int threads) const {
+  const auto floats = [](int64_t count) {
+    return Workspace::aligned(static_cast<size_t>(count) * sizeof(float));
+  };
+  size_t half = std::max(attention_half_bytes(tokens, cache, threads),
+                         ops::linear_workspace_bytes(outputs, config_.hidden));
+  for (const Layer& layer : layers_) {
+    half = std::max(half, feed_forward_workspace_bytes(layer.ffn, tokens));
+  }
+  return 3 * floats(tokens * config_.hidden) + floats(tokens * config_.rope.dims) + half;
+}
+
+std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens) {
+  ModelConfig config = read_config(file);
+  std::unique_ptr<Decoder> decoder;
+  if (config.mla.kv_lora > 0) {
+    decoder = create_deepseek(file, std::move(config));
+  } else {
+    decoder = create_llama(file, std::move(config));
+  }
+  const moe::RoutingConfig& routing = decoder->config().moe.routing;
+  if (routing.experts > 0) {
+    decoder->grouping_.reserve(max_tokens, routing.experts, routing.used);
+  }
+  return decoder;
+}
+
+}  // namespace tandem::models

@@ -1,0 +1,88 @@
+// A decoder-only transformer: tokens in, logits out, over a paged cache that the caller owns. One
+// file per architecture family derives from Decoder and supplies the attention half of a layer.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "models/config.h"
+#include "models/feed_forward.h"
+#include "models/weights.h"
+#include "ops/attention.h"
+
+namespace tandem::models {
+
+// A step's tokens, flat over all sequences.
+struct ForwardBatch {
+  const int32_t* ids;          // [T]
+  ops::PagedTokens where;      // T, positions and pages
+  const int32_t* output_rows;  // [B] tokens whose logits are wanted
+  int64_t outputs;             // B
+  float* logits;               // [B, V] f32
+};
+
+class Decoder {
+ public:
+  virtual ~Decoder() = default;
+  const ModelConfig& config() const { return config_; }
+
+  // cache: [L]. Appends the batch's keys and values and fills batch.logits.
+  void forward(ops::Context& ctx, const ForwardBatch& batch, std::span<const ops::KvLayer> cache);
+
+  // Bytes of distinct weights that the last forward read: all but the routed experts that no token
+  // went to.
+  int64_t step_weight_bytes() const { return step_weight_bytes_; }
+
+  // The form of one layer's cache; data, dtype and page size are the caller's.
+  virtual ops::KvLayer cache_form() const = 0;
+  // Scratch that a step of at most `tokens` tokens and `outputs` logits rows takes.
+  size_t workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLayer& cache,
+                         int threads) const;
+
+ protected:
+  Decoder(const gguf::File& file, ModelConfig config);
+
+  // What every layer of a step shares.
+  struct Step {
+    const ops::PagedTokens& where;
+    const float* rope_table;  // [T, rope dims / 2, 2]
+  };
+  // y = attention(h): projections, rope, cache, attention, output projection. h, y: [T, M] f32
+  virtual void attention(ops::Context& ctx, int layer, const Step& step, const ops::KvLayer& cache,
+                         const float* h, float* y) = 0;
+  virtual size_t attention_half_bytes(int64_t tokens, const ops::KvLayer& cache,
+                                      int threads) const = 0;
+
+  Weights weights() { return Weights(file_, store_); }
+  Weights layer_weights(int layer) { return weights().below("blk." + std::to_string(layer) + "."); }
+
+  ModelConfig config_;
+
+ private:
+  struct Layer {
+    Tensor attention_norm;  // [M]
+    Tensor ffn_norm;        // [M]
+    FeedForward ffn;
+  };
+
+  const gguf::File& file_;
+  WeightStore store_;
+  Tensor embedding_;    // [V, M]
+  Tensor output_norm_;  // [M]
+  Tensor output_;       // [V, M]
+  std::vector<Layer> layers_;
+  std::vector<double> rope_frequencies_;  // [rope dims / 2]
+  moe::Grouping grouping_;
+  int64_t fixed_weight_bytes_ =
+      0;  // read by every step: all matrices but routed experts and the embedding table
+  int64_t step_weight_bytes_ = 0;
+
+  friend std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens);
+};
+
+// The decoder for the file's architecture, for steps of at most max_tokens tokens. The file must
+// outlive it. Throws Error for unknown architectures and files that do not fit their metadata.
+std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens);
+
+}  // namespace tandem::models
