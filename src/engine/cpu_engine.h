@@ -1,0 +1,49 @@
+// The engine on the CPU: one forward over the flat batch, then sampling.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/kv_cache.h"
+#include "engine/load.h"
+#include "models/model.h"
+#include "ops/context.h"
+#include "ops/sample.h"
+#include "platform/thread_pool.h"
+
+namespace tandem::engine {
+
+class CpuEngine : public LocalEngine {
+ public:
+  // Throws Error for a model that is unsupported or does not fit.
+  CpuEngine(const gguf::File& file, const Options& options);
+
+  const EngineInfo& info() const override { return info_; }
+  StepResult step(const Batch& batch) override;
+  std::span<const float> logits(int32_t sequence) const override;
+  std::string_view architecture() const override { return decoder_->config().architecture; }
+  int64_t last_step_weight_bytes() const override { return decoder_->step_weight_bytes(); }
+
+ private:
+  // Lays the batch out for the decoder: positions and pages of each token, the rows to sample from.
+  models::ForwardBatch lay_out(const Batch& batch);
+  void sample_slices(const Batch& batch);
+
+  platform::ThreadPool pool_;
+  std::unique_ptr<models::Decoder> decoder_;
+  EngineInfo info_;
+  ops::Workspace workspace_;
+  KvCache cache_;
+  ops::Context context_;
+
+  std::vector<int32_t> positions_;           // [T]
+  std::vector<const int32_t*> pages_;        // [T] page list of the token's sequence
+  std::vector<int32_t> output_rows_;         // last token of each slice that samples
+  std::vector<int32_t> output_of_;           // [B] row of logits_, -1: the slice does not sample
+  std::vector<float> logits_;                // [B, V]
+  std::vector<SampledToken> tokens_;         // [B]
+  std::vector<TokenLogprob> top_;            // [B, kMaxTopLogprobs]
+  std::vector<ops::SampleScratch> scratch_;  // one for each thread
+};
+
+}  // namespace tandem::engine

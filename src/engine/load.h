@@ -1,0 +1,48 @@
+// Builds the engine for a model file: picks the architecture, checks shapes, sizes memory. Throws
+// Error when the model is unsupported or does not fit.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/dtype.h"
+#include "engine/engine.h"
+
+namespace tandem::gguf {
+class File;
+}
+
+namespace tandem::engine {
+
+struct Options {
+  int threads = 0;      // worker threads, the caller included; 0: one for each physical core
+  std::string cpu_isa;  // "", "generic", "avx2", "avx512"
+  int32_t cache_tokens =
+      32768;              // KV tokens shared by all requests (--cache_lens), rounded up to pages
+  int32_t page_size = 0;  // 0: 256 for MLA, 64 for the rest
+  DType kv_type = DType::kF16;     // kF32, kF16, kBF16
+  int32_t max_step_tokens = 256;   // --chunk_size
+  int32_t max_step_sequences = 4;  // --max_batch_size
+  // Called while loading with a share of 1 and what is being done; may be empty.
+  std::function<void(double share, const std::string& what)> on_progress;
+};
+
+// An engine of this process, which shows its logits to `tandem eval` and to tests.
+class LocalEngine : public Engine {
+ public:
+  // Raw logits of a slice of the last step with `sample` set (its `sampling` may be null there:
+  // then nothing is sampled, the logits are computed all the same). [V] f32
+  virtual std::span<const float> logits(int32_t sequence) const = 0;
+  virtual std::string_view architecture() const = 0;
+  // Bytes of distinct weights that the last step read.
+  virtual int64_t last_step_weight_bytes() const = 0;
+};
+
+// The file must outlive the engine: weights are views into its mapping.
+std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& options);
+
+}  // namespace tandem::engine
