@@ -1,0 +1,70 @@
+// The scheduling policy without threads: first come, first served, continuous batching with chunked
+// prefill over pages taken on demand. One call of step() is one step of the engine.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "scheduler/page_allocator.h"
+#include "scheduler/scheduler.h"
+#include "scheduler/sequence.h"
+
+namespace tandem::scheduler {
+
+class Core {
+ public:
+  Core(engine::Engine& engine, const Options& options);
+
+  // The most tokens, prompt and output together, that one request may have.
+  int32_t capacity() const { return capacity_; }
+
+  // Queues a request whose prompt fits (checked by the caller).
+  void add(RequestId id, Request request);
+  void cancel(RequestId id);
+  void cancel_all();
+
+  bool idle() const { return waiting_.empty() && running_.empty(); }
+  // Runs one engine step, if there is anything to run, and reports its tokens.
+  void step();
+
+  Stats stats() const;
+
+ private:
+  using Sequences = std::vector<std::unique_ptr<Sequence>>;
+
+  void admit();
+  // Decides how many tokens of each running sequence go into the step: decodes first, the rest of
+  // the budget to prefill in order of arrival.
+  void plan();
+  // Gives every planned sequence its pages, oldest first; the youngest lose theirs when none are
+  // left.
+  void reserve_pages();
+  bool reserve_pages_for(size_t index);
+  void preempt_youngest();
+  void build_batch();
+  void deliver(const engine::StepResult& result);
+  FinishReason finish_reason(const Sequence& sequence, TokenId token) const;
+  // Frees and removes the running sequences for which ended[i] is set.
+  void remove_ended(const std::vector<bool>& ended);
+  void fail_running(const std::string& message);
+  void finish_without_token(Sequence& sequence, FinishReason reason, const std::string& error = {});
+  int32_t pages_for(int32_t tokens) const { return (tokens + page_size_ - 1) / page_size_; }
+
+  engine::Engine& engine_;
+  Options options_;
+  int32_t page_size_;
+  int32_t step_tokens_;  // budget of a step
+  int32_t capacity_;
+  PageAllocator pages_;
+  std::deque<std::unique_ptr<Sequence>> waiting_;  // in order of arrival
+  Sequences running_;                              // in order of arrival
+  Stats totals_;
+
+  // Of the step being built; kept to reuse their memory.
+  std::vector<TokenId> batch_tokens_;
+  std::vector<engine::SequenceSlice> slices_;
+  std::vector<size_t> slice_owner_;  // index into running_ of each slice
+};
+
+}  // namespace tandem::scheduler

@@ -1,0 +1,91 @@
+// First-come-first-served continuous batching: requests in, token events out. One thread owns every
+// mutable sequence and page; other threads talk to it through a mailbox only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/engine.h"
+
+namespace tandem::scheduler {
+
+using engine::SamplingParams;
+using engine::TokenId;
+using RequestId = uint64_t;
+
+enum class Strategy { kFcfs, kFcfsSinglePrefill };
+
+struct Options {
+  int max_batch_size = 4;     // sequences running at once
+  int chunk_size = 256;       // tokens in a step at most; decodes first, the rest is prefill
+  int max_new_tokens = 1024;  // cap for requests that name none
+  int max_queue = 1024;       // waiting requests; one more is refused with code "queue_full"
+  Strategy strategy = Strategy::kFcfs;
+};
+
+enum class FinishReason { kNone, kStop, kLength, kCancelled, kError };
+
+// What a request learns while it runs. Called on the scheduler's thread: must not block, nor call
+// back into it.
+struct TokenEvent {
+  TokenId token = -1;  // -1: no token, only an end
+  float logprob = 0.0F;
+  std::vector<engine::TokenLogprob> top;  // best first, as many as asked for
+  FinishReason finish = FinishReason::kNone;
+  std::string error = {};  // with kError
+  int32_t prompt_tokens = 0;
+  int32_t cached_tokens = 0;  // of the prompt, not computed again
+  int32_t output_tokens = 0;  // so far, this token included
+};
+
+struct Request {
+  std::vector<TokenId> prompt;  // not empty
+  SamplingParams sampling;
+  int32_t max_tokens = -1;  // -1: Options::max_new_tokens; always cut at the context's end
+  int32_t min_tokens = 0;   // end tokens are banned before
+  bool ignore_eos = false;
+  std::vector<TokenId> end_tokens;  // finish kStop; the token is reported in the last event
+  std::function<void(TokenEvent)> on_event;
+};
+
+// A snapshot for /metrics and tests.
+struct Stats {
+  int running = 0;
+  int waiting = 0;
+  int pages_total = 0;
+  int pages_free = 0;
+  uint64_t steps = 0;
+  uint64_t prompt_tokens = 0;
+  uint64_t generated_tokens = 0;
+  uint64_t preemptions = 0;
+  uint64_t finished_stop = 0;
+  uint64_t finished_length = 0;
+  uint64_t cancelled = 0;
+  uint64_t failed = 0;
+};
+
+class Scheduler {
+ public:
+  // Starts the thread. The engine must outlive the scheduler.
+  static std::unique_ptr<Scheduler> start(engine::Engine& engine, const Options& options);
+  // Cancels what runs and joins the thread.
+  virtual ~Scheduler() = default;
+
+  // Thread-safe. Failure for a prompt that can never fit (code "context_length_exceeded"), for a
+  // full queue
+  // ("queue_full"), or while stopping ("unavailable"). Success: events follow until one with finish
+  // != kNone.
+  virtual Result<RequestId> submit(Request request) = 0;
+  // Thread-safe; takes effect before the next step. Unknown ids are ignored. The request's last
+  // event has kCancelled.
+  virtual void cancel(RequestId id) = 0;
+  // No new requests; returns when all have ended or the time is over (then the rest is cancelled).
+  virtual void drain(double seconds) = 0;
+  virtual Stats stats() const = 0;
+};
+
+}  // namespace tandem::scheduler
