@@ -1,0 +1,40 @@
+// Verb dispatch and the outermost error boundary.
+#include "cli/cli.h"
+
+#include <cstdio>
+#include <exception>
+
+#include <CLI/CLI.hpp>
+
+#include "base/error.h"
+#include "cli/verbs.h"
+
+namespace tandem::cli {
+
+int run(int argc, char** argv) {
+  CLI::App app{"tandem: serves large mixture-of-experts models on CPU and GPU together", "tandem"};
+  app.require_subcommand(1);
+  int exit_code = 0;
+  add_serve(app, &exit_code);
+  add_chat(app, &exit_code);
+  add_bench(app, &exit_code);
+  add_eval(app, &exit_code);
+  add_inspect(app, &exit_code);
+  add_tokenize(app, &exit_code);
+  add_render(app, &exit_code);
+  try {
+    app.parse(argc, argv);
+    return exit_code;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  } catch (const Error& error) {
+    std::fprintf(stderr, "tandem: %s\n", error.what());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "tandem: out of memory\n");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "tandem: unexpected failure: %s\n", error.what());
+  }
+  return 1;
+}
+
+}  // namespace tandem::cli

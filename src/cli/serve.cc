@@ -1,0 +1,249 @@
+// `tandem serve`: the flags of KTransformers v0.2.4 with their names and meanings, wired to engine,
+// scheduler and server.
+#include <filesystem>
+
+#include <CLI/CLI.hpp>
+#include <yaml-cpp/yaml.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cli/flags.h"
+#include "cli/model_files.h"
+#include "cli/support.h"
+#include "cli/verbs.h"
+#include "engine/load.h"
+#include "scheduler/scheduler.h"
+#include "server/server.h"
+
+namespace tandem::cli {
+namespace {
+
+struct ServeOptions {
+  std::string gguf_path, model_path, model_name;
+  std::string backend_type = "balance_serve";
+  std::string sched_strategy = "FCFS";
+  std::string kv_type = "f16";
+  std::string log_level = "info";
+  int cache_lens = 32768;
+  bool use_cuda_graph = true;
+  engine::Options engine;
+  scheduler::Options scheduler;
+  server::Options server;
+};
+
+// Flags of the original that make no sense here, and why.
+struct RefusedFlag {
+  const char* name;
+  const char* reason;
+};
+constexpr RefusedFlag kRefused[] = {
+    {"optimize_config_path",
+     "placement rules come with the GPU engine; this build places everything on the CPU"},
+    {"device", "this build runs on the CPU"},
+    {"model_dir", "use --model_path"},
+    {"web", "there is no web page yet"},
+    {"memory_gpu_only", "there is no GPU cache in this build"},
+    {"utilization_percentage", "the cache's size is --cache_lens"},
+    {"cpu_memory_size_GB", "there is no second tier of the cache yet"},
+    {"batch_size", "use --max_batch_size"},
+    {"db_type", "tandem keeps no database"},
+    {"db_host", "tandem keeps no database"},
+    {"db_port", "tandem keeps no database"},
+    {"db_name", "tandem keeps no database"},
+    {"db_pool_size", "tandem keeps no database"},
+    {"db_database", "tandem keeps no database"},
+    {"log_dir", "logs go to standard error"},
+    {"log_file", "logs go to standard error"},
+    {"backup_count", "logs go to standard error"},
+    {"file_upload_dir", "tandem has no assistants"},
+    {"assistant_store_dir", "tandem has no assistants"},
+    {"prompt_file", "use 'tandem chat'"},
+    {"user_secret_key", "use --api_key"},
+    {"user_algorithm", "use --api_key"},
+};
+
+// Adds --name (and --na-me) writing to a variable.
+template <typename T>
+CLI::Option* add(CLI::App* verb, const std::string& name, T& variable, const std::string& help) {
+  return verb->add_option(flag(name), variable, help)->capture_default_str();
+}
+
+void add_options(CLI::App* verb, ServeOptions& o) {
+  add(verb, "gguf_path", o.gguf_path,
+      "weights: a .gguf file, a split set or a directory; without it the default model");
+  add(verb, "model_path", o.model_path,
+      "directory with config.json and tokenizer.json, used instead of the file's own");
+  add(verb, "model_name", o.model_name, "name that answers carry");
+  add(verb, "host", o.server.host, "address to listen on");
+  add(verb, "port", o.server.port, "port to listen on")->check(CLI::Range(0, 65535));
+  add(verb, "api_key", o.server.api_key, "key that all of /v1 requires");
+  add(verb, "ssl_keyfile", o.server.ssl_keyfile, "TLS key, PEM");
+  add(verb, "ssl_certfile", o.server.ssl_certfile, "TLS certificate chain, PEM");
+  add(verb, "max_new_tokens", o.scheduler.max_new_tokens,
+      "output tokens of requests that name no limit")
+      ->check(CLI::PositiveNumber);
+  add(verb, "cache_lens", o.cache_lens, "KV cache in tokens, shared by all requests")
+      ->check(CLI::PositiveNumber);
+  add(verb, "chunk_size", o.scheduler.chunk_size, "tokens in a step at most")
+      ->check(CLI::Range(1, 1 << 16));
+  add(verb, "max_batch_size", o.scheduler.max_batch_size, "requests running at once")
+      ->check(CLI::Range(1, 1024));
+  add(verb, "max_queue", o.scheduler.max_queue, "requests waiting at most; more get 429")
+      ->check(CLI::NonNegativeNumber);
+  add(verb, "page_size", o.engine.page_size, "tokens in a KV page; 0: what suits the model")
+      ->check(CLI::NonNegativeNumber);
+  add(verb, "kv_type", o.kv_type, "f16, bf16 or f32");
+  add(verb, "backend_type", o.backend_type, "balance_serve");
+  add(verb, "sched_strategy", o.sched_strategy, "FCFS or FCFS-single-prefill");
+  verb->add_option(flag("cpu_infer") + ",--threads", o.engine.threads,
+                   "worker threads; 0: one for each core")
+      ->check(CLI::Range(0, 4096));
+  add(verb, "cpu_isa", o.engine.cpu_isa,
+      "generic, avx2 or avx512; empty: the best of this machine");
+  verb->add_flag(
+      "--force_think,--force-think,!--no-force_think,!--no_force_think,!--no-force-think",
+      o.server.force_think, "open the thinking block in the prompt");
+  add(verb, "temperature", o.server.temperature, "where a request gives none")
+      ->check(CLI::Range(0.0, 2.0));
+  add(verb, "top_p", o.server.top_p, "where a request gives none")->check(CLI::Range(0.0, 1.0));
+  add(verb, "top_k", o.server.top_k, "where a request gives none");
+  add(verb, "repetition_penalty", o.server.repetition_penalty, "where a request gives none")
+      ->check(CLI::PositiveNumber);
+  add(verb, "sse_ping", o.server.sse_ping_seconds,
+      "seconds of silence before a comment keeps a stream alive; 0: never");
+  add(verb, "drain_seconds", o.server.drain_seconds, "time for running requests at the end");
+  add(verb, "strict_params", o.server.strict_params, "unknown request fields are errors");
+  add(verb, "log_level", o.log_level, "debug, info, warn or error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+  // Graphs are the GPU's: on the CPU both settings mean the same.
+  verb->add_flag("--use_cuda_graph,--use-cuda-graph,!--no-use_cuda_graph,!--no-use-cuda-graph",
+                 o.use_cuda_graph, "accepted: there is no GPU in this build");
+  for (const RefusedFlag& refused : kRefused) {
+    verb->add_option_function<std::string>(flag(refused.name),
+                                           [refused](const std::string&) {
+                                             throw Error("--{} is not supported: {}", refused.name,
+                                                         refused.reason);
+                                           })
+        ->group("");
+  }
+}
+
+// Keys of the file are names of flags; the command line wins.
+void apply_config(CLI::App* verb, const std::string& path) {
+  try {
+    const YAML::Node root = YAML::LoadFile(path);
+    if (!root.IsMap()) throw Error("{}: must be a map of flags", path);
+    for (const auto& entry : root) {
+      const auto name = entry.first.as<std::string>();
+      CLI::Option* option = verb->get_option_no_throw("--" + name);
+      if (option == nullptr) throw Error("{}: there is no flag --{}", path, name);
+      if (option->count() > 0) continue;
+      option->add_result(entry.second.as<std::string>());
+      option->run_callback();
+    }
+  } catch (const YAML::Exception& error) {
+    throw Error("{}: {}", path, error.what());
+  }
+}
+
+void check_backend(const ServeOptions& o) {
+  if (o.backend_type != "balance_serve") {
+    throw Error(
+        "--backend_type {}: there is one engine here, known to the original as balance_serve",
+        o.backend_type);
+  }
+  if (o.sched_strategy != "FCFS" && o.sched_strategy != "FCFS-single-prefill") {
+    throw Error("--sched_strategy {}: known are FCFS and FCFS-single-prefill", o.sched_strategy);
+  }
+}
+
+log::Level parse_level(const std::string& name) {
+  if (name == "debug") return log::Level::kDebug;
+  if (name == "warn") return log::Level::kWarn;
+  return name == "error" ? log::Level::kError : log::Level::kInfo;
+}
+
+void report_concurrency(const ServeOptions& o, const engine::EngineInfo& info) {
+  const int64_t tokens = int64_t{info.num_pages} * info.page_size;
+  log::info("KV cache: {} tokens in {} pages of {}; steps of up to {} tokens, {} requests at once",
+            tokens, info.num_pages, info.page_size, o.scheduler.chunk_size,
+            o.scheduler.max_batch_size);
+  const int64_t wanted = int64_t{o.scheduler.max_batch_size} * o.scheduler.max_new_tokens;
+  if (tokens <= wanted) {
+    log::warn(
+        "cache_lens {} <= max_batch_size {} x max_new_tokens {}: room for {} requests of full "
+        "length at once; "
+        "more run by turns",
+        tokens, o.scheduler.max_batch_size, o.scheduler.max_new_tokens,
+        std::max<int64_t>(1, tokens / o.scheduler.max_new_tokens));
+  }
+}
+
+// A line for each tenth.
+std::function<void(double, const std::string&)> progress_reporter(server::Server& server) {
+  return [&server, last = -1](double share, const std::string& what) mutable {
+    server.set_progress(share);
+    const int tenth = static_cast<int>(share * 10.0);
+    if (tenth == last) return;
+    last = tenth;
+    log::info("{} {:3.0f} %", what, share * 100.0);
+  };
+}
+
+void serve(ServeOptions o) {
+  log::set_level(parse_level(o.log_level));
+  check_backend(o);
+  server::Server server(o.server);
+  server.start();
+  log::info("listening on {} port {}", o.server.host, server.port());
+
+  ModelFiles files = open_model(o.gguf_path, o.model_path);
+  o.engine.kv_type = parse_kv_type(o.kv_type);
+  o.engine.cache_tokens = o.cache_lens;
+  o.engine.max_step_tokens = o.scheduler.chunk_size;
+  o.engine.max_step_sequences = o.scheduler.max_batch_size;
+  o.engine.on_progress = progress_reporter(server);
+  o.scheduler.strategy = o.sched_strategy == "FCFS" ? scheduler::Strategy::kFcfs
+                                                    : scheduler::Strategy::kFcfsSinglePrefill;
+  log::info("loading {}", files.weights->path());
+  const std::unique_ptr<engine::LocalEngine> engine = engine::load(*files.weights, o.engine);
+  report_concurrency(o, engine->info());
+  const std::unique_ptr<scheduler::Scheduler> scheduler =
+      scheduler::Scheduler::start(*engine, o.scheduler);
+
+  const engine::EngineInfo& info = engine->info();
+  const auto room = static_cast<int32_t>(
+      std::min<int64_t>(info.context_length, int64_t{info.num_pages} * info.page_size));
+  server.set_model({.name = o.model_name.empty() ? files.name : o.model_name,
+                    .tokenizer = files.tokenizer,
+                    .chat_template = files.chat_template,
+                    .output_format = files.chat_template == nullptr
+                                         ? chat::OutputFormat{}
+                                         : chat::detect_format(files.chat_template->source()),
+                    .context_length = room,
+                    .vocab_size = info.vocab_size,
+                    .created = std::time(nullptr),
+                    .file_bytes = static_cast<int64_t>(files.weights->total_bytes())},
+                   *scheduler);
+  log::info("serving '{}' ({}) on http{}://{}:{}/v1",
+            o.model_name.empty() ? files.name : o.model_name, engine->architecture(),
+            o.server.ssl_certfile.empty() ? "" : "s", o.server.host, server.port());
+  server.wait();
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, int* exit_code) {
+  auto options = std::make_shared<ServeOptions>();
+  auto config = std::make_shared<std::string>();
+  CLI::App* verb = app.add_subcommand("serve", "serve a model over the OpenAI API");
+  add_options(verb, *options);
+  verb->add_option("--config", *config, "YAML file whose keys are names of flags");
+  verb->callback([verb, options, config, exit_code] {
+    if (!config->empty()) apply_config(verb, *config);
+    serve(*options);
+    *exit_code = 0;
+  });
+}
+
+}  // namespace tandem::cli

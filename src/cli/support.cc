@@ -1,0 +1,28 @@
+// Small things that several verbs need.
+#include "cli/support.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "base/error.h"
+
+namespace tandem::cli {
+
+std::string read_text_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (file) text << file.rdbuf();
+  if (!file) throw Error("{}: cannot be read: {}", path, std::strerror(errno));
+  return text.str();
+}
+
+DType parse_kv_type(const std::string& name) {
+  if (name == "f32") return DType::kF32;
+  if (name == "f16") return DType::kF16;
+  if (name == "bf16") return DType::kBF16;
+  throw Error("--kv_type {}: known are f16, bf16, f32", name);
+}
+
+}  // namespace tandem::cli

@@ -1,0 +1,16 @@
+// Small things that several verbs need.
+#pragma once
+
+#include <string>
+
+#include "base/dtype.h"
+
+namespace tandem::cli {
+
+// The whole file; throws Error when it cannot be read.
+std::string read_text_file(const std::string& path);
+
+// "f32", "f16" or "bf16"; throws Error for anything else.
+DType parse_kv_type(const std::string& name);
+
+}  // namespace tandem::cli
