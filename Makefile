@@ -1,0 +1,51 @@
+# One command a workflow. Each first sets up what it needs (scripts/setup), which is quick when nothing is
+# missing. `make run ARGS="--port 8080"` hands flags on to the program.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+ARGS ?=
+MODEL ?= build/models/SmolLM2-135M-Instruct.Q4_1.gguf
+
+# ThreadSanitizer cannot start where the kernel randomises addresses widely.
+FIXED_LAYOUT = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+define compile
+@test -f build/$(1)/build.ninja || cmake --preset $(1) >/dev/null
+@cmake --build --preset $(1)
+endef
+
+.PHONY: help run build test bench asan tsan format setup clean
+
+help:  ## this list
+	@sed -nE 's/^([a-z ]+):.*  ## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+
+run: build  ## build, then serve the default model on port 10002
+	@exec build/release/tandem serve $(ARGS)
+
+build: setup  ## the release build, in build/release
+	$(call compile,release)
+
+test:  ## unit tests, then the API and model tests against the real program
+	@scripts/setup --tests
+	$(call compile,release)
+	@ctest --preset release
+	@build/venv/bin/python -m pytest tests
+
+bench: build  ## measure the speed of the default model
+	@exec build/release/tandem bench --gguf_path $(MODEL) $(ARGS)
+
+asan tsan:  ## unit tests and a short server run under a sanitizer
+	@scripts/setup --tests
+	$(call compile,$@)
+	@$(FIXED_LAYOUT) ctest --preset $@
+	@$(FIXED_LAYOUT) .ci/server_smoke build/$@/tandem
+
+format:  ## clang-format every source in place
+	@scripts/setup --lint
+	@find src tests -regex '.*\.\(h\|cc\|cu\|cuh\)' -exec clang-format-14 -i {} +
+
+setup:  ## install what is missing: packages, the default model
+	@scripts/setup
+
+clean:  ## remove the builds; keeps the model and the Python packages
+	@rm -rf build/release build/debug build/asan build/tsan
