@@ -189,7 +189,8 @@ void Core::finish_without_token(Sequence& s, FinishReason reason, const std::str
   pages_.release(s.pages);
   totals_.cancelled += reason == FinishReason::kCancelled;
   totals_.failed += reason == FinishReason::kError;
-  s.request.on_event({.finish = reason,
+  s.request.on_event({.top = {},
+                      .finish = reason,
                       .error = error,
                       .prompt_tokens = s.prompt_tokens,
                       .output_tokens = s.output_tokens()});

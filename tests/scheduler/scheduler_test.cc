@@ -1,0 +1,123 @@
+// The scheduler with its thread: many clients, cancellation, draining, idleness.
+#include "scheduler/scheduler.h"
+
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "tests/scheduler/fake_engine.h"
+
+namespace tandem::scheduler {
+namespace {
+
+engine::EngineInfo info() {
+  return {.vocab_size = 1000,
+          .context_length = 400,
+          .page_size = 4,
+          .num_pages = 100,
+          .max_step_tokens = 16,
+          .max_step_sequences = 4};
+}
+
+Request request(int prompt, int max_tokens, std::function<void(TokenEvent)> on_event) {
+  Request r;
+  for (int i = 0; i < prompt; ++i) r.prompt.push_back(i + 1);
+  r.max_tokens = max_tokens;
+  r.on_event = std::move(on_event);
+  return r;
+}
+
+TEST(Scheduler, ManyThreadsSubmitAndCancel) {
+  FakeEngine engine(info());
+  const auto scheduler = Scheduler::start(engine, {.max_batch_size = 4, .chunk_size = 8});
+  std::atomic<int> ended{0}, cancelled{0};
+  std::vector<std::thread> clients;
+  for (int c = 0; c < 6; ++c) {
+    clients.emplace_back([&, c] {
+      for (int i = 0; i < 50; ++i) {
+        auto done = std::make_shared<std::promise<void>>();
+        const Result<RequestId> id =
+            scheduler->submit(request(1 + i % 20, 1 + i % 9, [&, done](const TokenEvent& event) {
+              if (event.finish == FinishReason::kNone) return;
+              cancelled += event.finish == FinishReason::kCancelled;
+              ++ended;
+              done->set_value();
+            }));
+        ASSERT_TRUE(id.ok());
+        if ((i + c) % 3 == 0) scheduler->cancel(*id);
+        done->get_future().wait();
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(ended, 300);
+  // The last statistics follow the last event.
+  for (int i = 0; i < 100 && scheduler->stats().pages_free < 100; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(scheduler->stats().pages_free, 100);
+  EXPECT_EQ(scheduler->stats().cancelled, static_cast<uint64_t>(cancelled));
+}
+
+TEST(Scheduler, RefusesWhatCanNeverFitAndAFullQueue) {
+  FakeEngine engine(info());
+  const auto scheduler =
+      Scheduler::start(engine, {.max_batch_size = 1, .chunk_size = 8, .max_queue = 2});
+  const Result<RequestId> too_long = scheduler->submit(request(400, 1, [](const TokenEvent&) {}));
+  ASSERT_FALSE(too_long.ok());
+  EXPECT_EQ(too_long.failure().code, "context_length_exceeded");
+  EXPECT_NE(too_long.failure().message.find("400"), std::string::npos);
+  int refused = 0;
+  for (int i = 0; i < 50; ++i) {
+    const Result<RequestId> id = scheduler->submit(request(10, 350, [](const TokenEvent&) {}));
+    refused += !id.ok() && id.failure().code == "queue_full";
+  }
+  EXPECT_GT(refused, 0);
+}
+
+TEST(Scheduler, DestructionCancelsWhatRuns) {
+  FakeEngine engine(info());
+  std::atomic<int> ended{0};
+  {
+    const auto scheduler = Scheduler::start(engine, {.max_batch_size = 2, .chunk_size = 8});
+    for (int i = 0; i < 5; ++i) {
+      ASSERT_TRUE(
+          scheduler
+              ->submit(request(
+                  5, 390, [&](const TokenEvent& e) { ended += e.finish != FinishReason::kNone; }))
+              .ok());
+    }
+  }
+  EXPECT_EQ(ended, 5);
+}
+
+TEST(Scheduler, DrainingFinishesWhatRunsAndRefusesTheRest) {
+  FakeEngine engine(info());
+  std::atomic<int> finished{0};
+  const auto scheduler = Scheduler::start(engine, {.max_batch_size = 2, .chunk_size = 8});
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(
+        scheduler
+            ->submit(request(
+                5, 20, [&](const TokenEvent& e) { finished += e.finish == FinishReason::kLength; }))
+            .ok());
+  }
+  scheduler->drain(30.0);
+  EXPECT_EQ(finished, 5);
+  const Result<RequestId> late = scheduler->submit(request(5, 20, [](const TokenEvent&) {}));
+  ASSERT_FALSE(late.ok());
+  EXPECT_EQ(late.failure().code, "unavailable");
+}
+
+TEST(Scheduler, IdlenessRunsNoSteps) {
+  FakeEngine engine(info());
+  const auto scheduler = Scheduler::start(engine, {});
+  const uint64_t before = scheduler->stats().steps;
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(scheduler->stats().steps, before);
+}
+
+}  // namespace
+}  // namespace tandem::scheduler
