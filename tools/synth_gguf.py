@@ -114,7 +114,8 @@ def random_blocks(tensor_type, size, rng, std):
     type's random integers.
     """
     if tensor_type in ("F32", "F16", "BF16"):
-        values = rng.standard_normal(size, dtype=np.float32) * std
+        # A NumPy 2 float64 scalar would widen the product, and with it the file's layout.
+        values = rng.standard_normal(size, dtype=np.float32) * np.float32(std)
         if tensor_type == "F32":
             return values.tobytes()
         if tensor_type == "F16":
