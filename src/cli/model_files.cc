@@ -82,6 +82,16 @@ std::string template_source(const gguf::File& file, const std::string& directory
   return std::string(file.get_string_or("tokenizer.chat_template", ""));
 }
 
+// The file's name without ending and part number: what people call the model they downloaded.
+std::string served_name(const std::string& path) {
+  std::string name = fs::path(path).stem().string();
+  constexpr std::string_view kPart = "-00001-of-00001";
+  const size_t cut = name.size() > kPart.size() ? name.size() - kPart.size() : 0;
+  if (cut > 0 && name.compare(cut, 2, "-0") == 0 && name.compare(cut + 6, 4, "-of-") == 0)
+    name.resize(cut);
+  return name;
+}
+
 }  // namespace
 
 ModelFiles open_model(const std::string& gguf_path, const std::string& model_path) {
@@ -122,8 +132,7 @@ ModelFiles open_model(const std::string& gguf_path, const std::string& model_pat
       throw Error("{}: its chat template is broken: {}", weights, parsed.failure().message);
     files.chat_template = *parsed;
   }
-  files.name = files.weights->get_string_or("general.name", "");
-  if (files.name.empty()) files.name = fs::path(std::string(files.weights->path())).stem().string();
+  files.name = served_name(std::string(files.weights->path()));
   return files;
 }
 

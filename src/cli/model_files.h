@@ -14,7 +14,7 @@ struct ModelFiles {
   std::unique_ptr<gguf::File> weights;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
   std::shared_ptr<const chat::ChatTemplate> chat_template;  // null: the model has none
-  std::string name;  // for people: from the metadata, or the file's name
+  std::string name;                                         // for people: the file's
 };
 
 // gguf_path: file or directory; empty: the default model. model_path: directory with config.json,

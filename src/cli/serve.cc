@@ -1,6 +1,6 @@
 // `tandem serve`: the flags of KTransformers v0.2.4 with their names and meanings, wired to engine,
 // scheduler and server.
-#include <filesystem>
+#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <yaml-cpp/yaml.h>
@@ -184,20 +184,43 @@ std::function<void(double, const std::string&)> progress_reporter(server::Server
   return [&server, last = -1](double share, const std::string& what) mutable {
     server.set_progress(share);
     const int tenth = static_cast<int>(share * 10.0);
+    if (server.is_stopping()) throw Error("stopped while the model was loading");
     if (tenth == last) return;
     last = tenth;
     log::info("{} {:3.0f} %", what, share * 100.0);
   };
 }
 
+// Runs the server beside the loading of the model; an Error there ends it.
+class ServerThread {
+ public:
+  explicit ServerThread(server::Server& server)
+      : server_(server), thread_([&server] { server.run(); }) {}
+  ~ServerThread() {
+    if (!thread_.joinable()) return;
+    server_.stop();
+    thread_.join();
+  }
+  void wait() { thread_.join(); }
+
+ private:
+  server::Server& server_;
+  std::thread thread_;
+};
+
 void serve(ServeOptions o) {
   log::set_level(parse_level(o.log_level));
   check_backend(o);
   server::Server server(o.server);
-  server.start();
   log::info("listening on {} port {}", o.server.host, server.port());
 
-  ModelFiles files = open_model(o.gguf_path, o.model_path);
+  // Destroyed in reverse: the server ends first, then the scheduler, then the engine and the mapped
+  // weights.
+  ModelFiles files;
+  std::unique_ptr<engine::LocalEngine> engine;
+  std::unique_ptr<scheduler::Scheduler> scheduler;
+  ServerThread running(server);
+  files = open_model(o.gguf_path, o.model_path);
   o.engine.kv_type = parse_kv_type(o.kv_type);
   o.engine.cache_tokens = o.cache_lens;
   o.engine.max_step_tokens = o.scheduler.chunk_size;
@@ -206,10 +229,9 @@ void serve(ServeOptions o) {
   o.scheduler.strategy = o.sched_strategy == "FCFS" ? scheduler::Strategy::kFcfs
                                                     : scheduler::Strategy::kFcfsSinglePrefill;
   log::info("loading {}", files.weights->path());
-  const std::unique_ptr<engine::LocalEngine> engine = engine::load(*files.weights, o.engine);
+  engine = engine::load(*files.weights, o.engine);
   report_concurrency(o, engine->info());
-  const std::unique_ptr<scheduler::Scheduler> scheduler =
-      scheduler::Scheduler::start(*engine, o.scheduler);
+  scheduler = scheduler::Scheduler::start(*engine, o.scheduler);
 
   const engine::EngineInfo& info = engine->info();
   const auto room = static_cast<int32_t>(
@@ -217,6 +239,7 @@ void serve(ServeOptions o) {
   server.set_model({.name = o.model_name.empty() ? files.name : o.model_name,
                     .tokenizer = files.tokenizer,
                     .chat_template = files.chat_template,
+                    .chat_template_error = {},
                     .output_format = files.chat_template == nullptr
                                          ? chat::OutputFormat{}
                                          : chat::detect_format(files.chat_template->source()),
@@ -228,7 +251,7 @@ void serve(ServeOptions o) {
   log::info("serving '{}' ({}) on http{}://{}:{}/v1",
             o.model_name.empty() ? files.name : o.model_name, engine->architecture(),
             o.server.ssl_certfile.empty() ? "" : "s", o.server.host, server.port());
-  server.wait();
+  running.wait();
 }
 
 }  // namespace

@@ -1,0 +1,106 @@
+// Bodies and statuses of errors.
+#include "server/api_error.h"
+
+#include <boost/json.hpp>
+
+#include "base/json.h"
+
+namespace tandem::server {
+namespace {
+
+constexpr int kLoadingRetrySeconds = 5;
+constexpr int kQueueRetrySeconds = 2;
+constexpr size_t kMaxQuoted = 200;  // of what a client sent
+
+std::string quoted(const std::string& text) {
+  return text.size() <= kMaxQuoted ? text : text.substr(0, kMaxQuoted) + "...";
+}
+
+boost::json::value text_or_null(const std::string& text) {
+  return text.empty() ? boost::json::value(nullptr) : boost::json::value(boost::json::string(text));
+}
+
+}  // namespace
+
+std::string ApiError::body() const {
+  return to_string(
+      boost::json::object{{"error", boost::json::object{{"message", message},
+                                                        {"type", type},
+                                                        {"param", text_or_null(param)},
+                                                        {"code", text_or_null(code)}}}});
+}
+
+ApiError to_api_error(const Failure& failure) {
+  ApiError error{.message = failure.message, .param = failure.param, .code = failure.code};
+  if (failure.code == "queue_full") {
+    error.status = 429;
+    error.type = "rate_limit_error";
+    error.retry_after_seconds = kQueueRetrySeconds;
+  } else if (failure.code == "unavailable") {
+    error.status = 503;
+    error.type = "unavailable_error";
+    error.retry_after_seconds = kLoadingRetrySeconds;
+  }
+  return error;
+}
+
+ApiError route_not_found(const std::string& path) {
+  return {.status = 404,
+          .type = "not_found_error",
+          .message = "there is no route " + quoted(path),
+          .code = "not_found"};
+}
+
+ApiError model_not_found(const std::string& name) {
+  return {.status = 404,
+          .message = "the model '" + quoted(name) + "' does not exist",
+          .param = "model",
+          .code = "model_not_found"};
+}
+
+ApiError method_not_allowed(const std::string& method) {
+  return {.status = 405,
+          .message = "the method " + quoted(method) + " is not allowed on this route",
+          .code = "method_not_allowed"};
+}
+
+ApiError wrong_key() {
+  return {.status = 401,
+          .type = "authentication_error",
+          .message = "the API key is missing or wrong; send it as 'Authorization: Bearer KEY'",
+          .code = "invalid_api_key"};
+}
+
+ApiError body_too_large(int64_t limit) {
+  return {.status = 413,
+          .message = fmt::format("the request's body has more than {} bytes", limit),
+          .code = "request_too_large"};
+}
+
+ApiError unsupported_media_type(const std::string& type) {
+  return {.status = 415,
+          .message = "the content type '" + quoted(type) + "' is not application/json",
+          .code = "unsupported_media_type"};
+}
+
+ApiError malformed_http(const std::string& what) {
+  return {.message = "not a valid HTTP request: " + what, .code = "invalid_http"};
+}
+
+ApiError model_loading() {
+  return {.status = 503,
+          .type = "unavailable_error",
+          .message = "the model is being loaded; try again later",
+          .code = "model_loading",
+          .retry_after_seconds = kLoadingRetrySeconds};
+}
+
+ApiError stopping() {
+  return to_api_error({.message = "the server is stopping", .code = "unavailable"});
+}
+
+ApiError internal_error(const std::string& what) {
+  return {.status = 500, .type = "server_error", .message = what, .code = "internal_error"};
+}
+
+}  // namespace tandem::server

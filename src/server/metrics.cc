@@ -1,0 +1,130 @@
+// The instruments, on prometheus-cpp's registry.
+#include "server/metrics.h"
+
+#include <mutex>
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+namespace tandem::server {
+namespace {
+
+using Labels = prometheus::Labels;
+using Buckets = prometheus::Histogram::BucketBoundaries;
+
+const Buckets kTokenBuckets = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1,
+                               0.15,  0.2,    0.3,   0.4,  0.5,   0.75, 1.0,   2.5};
+const Buckets kFirstTokenBuckets = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06,  0.08,
+                                    0.1,   0.25,  0.5,  0.75, 1.0,  2.5,   5.0,
+                                    7.5,   10.0,  20.0, 40.0, 80.0, 160.0, 320.0};
+const Buckets kRequestBuckets = {0.1,  0.3,  0.5,   0.8,   1.0,   1.5,   2.0,
+                                 2.5,  5.0,  10.0,  15.0,  20.0,  30.0,  40.0,
+                                 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0};
+
+}  // namespace
+
+struct Metrics::Instruments {
+  explicit Instruments(const std::string& model_name) : labels{{"model_name", model_name}} {}
+
+  prometheus::Gauge& gauge(const char* name, const char* help) {
+    return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(labels);
+  }
+  prometheus::Counter& counter(const char* name, const char* help) {
+    return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(labels);
+  }
+  prometheus::Histogram& histogram(const char* name, const char* help, const Buckets& buckets) {
+    return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add(labels,
+                                                                                     buckets);
+  }
+
+  const Labels labels;
+  prometheus::Registry registry;
+
+  prometheus::Gauge& running = gauge("vllm:num_requests_running", "Requests in the batch");
+  prometheus::Gauge& waiting = gauge("vllm:num_requests_waiting", "Requests in the queue");
+  prometheus::Gauge& cache_usage =
+      gauge("vllm:kv_cache_usage_perc", "Share of the key/value pages in use, 0 to 1");
+  prometheus::Gauge& pages_total = gauge("tandem:kv_pages_total", "Key/value pages");
+  prometheus::Gauge& pages_free = gauge("tandem:kv_pages_free", "Key/value pages not in use");
+
+  prometheus::Counter& prompt_tokens =
+      counter("vllm:prompt_tokens_total", "Prompt tokens computed");
+  prometheus::Counter& generated_tokens =
+      counter("vllm:generation_tokens_total", "Tokens generated");
+  prometheus::Counter& preemptions =
+      counter("vllm:num_preemptions_total", "Requests that lost their pages to older ones");
+  prometheus::Counter& cache_queries =
+      counter("vllm:prefix_cache_queries_total", "Prompt tokens of answered requests");
+  prometheus::Counter& cache_hits =
+      counter("vllm:prefix_cache_hits_total", "Those of them that were in the cache");
+  prometheus::Counter& cancelled =
+      counter("tandem:requests_cancelled_total", "Requests whose client hung up");
+  prometheus::Counter& refused =
+      counter("tandem:requests_refused_total", "Requests answered with an error");
+  prometheus::Family<prometheus::Counter>& finished = prometheus::BuildCounter()
+                                                          .Name("vllm:request_success_total")
+                                                          .Help("Answers by their end")
+                                                          .Register(registry);
+
+  prometheus::Histogram& first_token =
+      histogram("vllm:time_to_first_token_seconds", "From the request to its first token",
+                kFirstTokenBuckets);
+  prometheus::Histogram& next_token = histogram("vllm:inter_token_latency_seconds",
+                                                "Between two tokens of an answer", kTokenBuckets);
+  prometheus::Histogram& request = histogram("vllm:e2e_request_latency_seconds",
+                                             "From the request to its last token", kRequestBuckets);
+
+  std::mutex text_mutex;  // text() moves counters to the scheduler's totals
+};
+
+Metrics::Metrics(const std::string& model_name)
+    : instruments_(std::make_unique<Instruments>(model_name)) {
+  // Series that exist before their first event can be told from absent ones.
+  for (const char* reason : {"stop", "length", "tool_calls"}) {
+    Labels labels = instruments_->labels;
+    labels["finished_reason"] = reason;
+    instruments_->finished.Add(labels);
+  }
+}
+
+Metrics::~Metrics() = default;
+
+void Metrics::saw_first_token(double seconds) { instruments_->first_token.Observe(seconds); }
+void Metrics::saw_next_token(double seconds) { instruments_->next_token.Observe(seconds); }
+void Metrics::saw_disconnect() { instruments_->cancelled.Increment(); }
+void Metrics::saw_refusal() { instruments_->refused.Increment(); }
+
+void Metrics::saw_finish(const std::string& reason) {
+  Labels labels = instruments_->labels;
+  labels["finished_reason"] = reason;
+  instruments_->finished.Add(labels).Increment();
+}
+
+void Metrics::saw_answer(double seconds, const Usage& usage) {
+  instruments_->request.Observe(seconds);
+  instruments_->cache_queries.Increment(static_cast<double>(usage.prompt_tokens));
+  instruments_->cache_hits.Increment(static_cast<double>(usage.cached_tokens));
+}
+
+std::string Metrics::text(const scheduler::Stats& stats) {
+  Instruments& m = *instruments_;
+  const std::lock_guard lock(m.text_mutex);
+  m.running.Set(stats.running);
+  m.waiting.Set(stats.waiting);
+  m.pages_total.Set(stats.pages_total);
+  m.pages_free.Set(stats.pages_free);
+  const int used = stats.pages_total - stats.pages_free;
+  m.cache_usage.Set(stats.pages_total > 0 ? static_cast<double>(used) / stats.pages_total : 0.0);
+  const auto raise = [](prometheus::Counter& counter, uint64_t total) {
+    counter.Increment(static_cast<double>(total) - counter.Value());
+  };
+  raise(m.prompt_tokens, stats.prompt_tokens);
+  raise(m.generated_tokens, stats.generated_tokens);
+  raise(m.preemptions, stats.preemptions);
+  return prometheus::TextSerializer().Serialize(m.registry.Collect());
+}
+
+}  // namespace tandem::server

@@ -1,0 +1,32 @@
+// Options of the server room.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace tandem::server {
+
+struct Options {
+  std::string host = "0.0.0.0";
+  int port = 10002;                       // 0: any free one
+  int threads = 2;                        // of HTTP
+  std::string api_key;                    // empty: open
+  std::string ssl_keyfile, ssl_certfile;  // both or none
+  bool cross_origin = true;               // answers may be read by web pages from anywhere
+  int64_t max_body_bytes = 8 << 20;
+  double header_seconds = 10.0;    // for a request's head, once it has begun
+  double body_seconds = 60.0;      // for its body
+  double write_seconds = 60.0;     // for one write to a slow client
+  double idle_seconds = 75.0;      // between the requests of a connection
+  double sse_ping_seconds = 15.0;  // of silence in a stream before a comment; 0: never
+  double drain_seconds = 10.0;     // to finish running requests at the end
+  bool strict_params = false;      // unknown fields are errors
+  bool force_think = false;        // every chat answer begins inside a thinking block
+  int max_choices = 16;            // n at most
+  // Where a request does not say.
+  std::optional<float> temperature, top_p, repetition_penalty;
+  std::optional<int> top_k;
+};
+
+}  // namespace tandem::server

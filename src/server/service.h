@@ -1,0 +1,62 @@
+// What the server answers: checks a request from route to key, and has it answered. Knows nothing
+// of sockets.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+
+#include "scheduler/scheduler.h"
+#include "server/event_queue.h"
+#include "server/http.h"
+#include "server/metrics.h"
+#include "server/model.h"
+#include "server/options.h"
+#include "server/router.h"
+
+namespace tandem::server {
+
+class Exchange;
+
+// A model that is ready, and who computes it.
+struct Serving {
+  Model model;
+  scheduler::Scheduler& scheduler;
+  Metrics metrics;
+  std::shared_ptr<EventGate> gate = std::make_shared<EventGate>();
+};
+
+class Service {
+ public:
+  explicit Service(Options options) : options_(std::move(options)) {}
+
+  const Options& options() const { return options_; }
+
+  // From any thread.
+  void set_progress(double share) { progress_ = share; }
+  void set_model(Model model, scheduler::Scheduler& scheduler);
+  void refuse_new_requests() { stopping_ = true; }
+  // The scheduler's events go nowhere from now on.
+  void close_gate();
+  bool is_stopping() const { return stopping_; }
+  int active_requests() const { return active_; }
+
+  // Answers the request, whatever it is; never throws.
+  boost::asio::awaitable<void> handle(const HttpRequest& request, ResponseWriter& writer);
+
+ private:
+  boost::asio::awaitable<void> answer(Exchange& exchange);
+  boost::asio::awaitable<void> answer_generation(Exchange& exchange, RouteId route);
+  HttpResponse answer_get(const RouteMatch& match) const;
+  HttpResponse answer_health() const;
+  std::shared_ptr<Serving> serving() const;
+
+  const Options options_;
+  std::atomic<double> progress_{0.0};
+  std::atomic<bool> stopping_{false};
+  std::atomic<int> active_{0};
+  mutable std::mutex serving_mutex_;
+  std::shared_ptr<Serving> serving_;
+};
+
+}  // namespace tandem::server
