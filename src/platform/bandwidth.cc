@@ -46,7 +46,7 @@ double measure_read_bandwidth(ThreadPool& pool) {
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     best = std::max(best, static_cast<double>(kBytes) / elapsed.count());
   }
-  static volatile uint64_t sink;  // keeps the sums from being optimised away
+  [[maybe_unused]] static volatile uint64_t sink;  // keeps the sums from being optimised away
   for (const uint64_t s : sums) sink = s;
   return best;
 }
