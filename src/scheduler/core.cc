@@ -45,7 +45,7 @@ void Core::step() {
   if (slices_.empty()) return;
   ++totals_.steps;
   try {
-    deliver(engine_.step({.tokens = batch_tokens_, .sequences = slices_}));
+    advance(engine_.step({.tokens = batch_tokens_, .sequences = slices_}));
   } catch (const std::exception& error) {
     fail_running(error.what());
   }
@@ -139,7 +139,7 @@ void Core::build_batch() {
   }
 }
 
-void Core::deliver(const engine::StepResult& result) {
+void Core::advance(const engine::StepResult& result) {
   std::vector<bool> ended(running_.size());
   for (size_t i = 0; i < slices_.size(); ++i) {
     Sequence& s = *running_[slice_owner_[i]];
@@ -160,7 +160,7 @@ void Core::deliver(const engine::StepResult& result) {
     ended[slice_owner_[i]] = event.finish != FinishReason::kNone;
     totals_.finished_stop += event.finish == FinishReason::kStop;
     totals_.finished_length += event.finish == FinishReason::kLength;
-    s.request.on_event(std::move(event));
+    outgoing_.push_back({&s, std::move(event)});
   }
   remove_ended(ended);
 }
@@ -177,6 +177,7 @@ void Core::remove_ended(const std::vector<bool>& ended) {
   for (size_t i = 0; i < running_.size(); ++i) {
     if (ended[i]) {
       pages_.release(running_[i]->pages);
+      ended_.push_back(std::move(running_[i]));
     } else {
       if (kept != i) running_[kept] = std::move(running_[i]);
       ++kept;
@@ -185,19 +186,28 @@ void Core::remove_ended(const std::vector<bool>& ended) {
   running_.resize(kept);
 }
 
-void Core::finish_without_token(Sequence& s, FinishReason reason, const std::string& error) {
-  pages_.release(s.pages);
+void Core::finish_without_token(std::unique_ptr<Sequence> s, FinishReason reason,
+                                const std::string& error) {
+  pages_.release(s->pages);
   totals_.cancelled += reason == FinishReason::kCancelled;
   totals_.failed += reason == FinishReason::kError;
-  s.request.on_event({.top = {},
-                      .finish = reason,
-                      .error = error,
-                      .prompt_tokens = s.prompt_tokens,
-                      .output_tokens = s.output_tokens()});
+  outgoing_.push_back({s.get(),
+                       {.top = {},
+                        .finish = reason,
+                        .error = error,
+                        .prompt_tokens = s->prompt_tokens,
+                        .output_tokens = s->output_tokens()}});
+  ended_.push_back(std::move(s));
+}
+
+void Core::deliver_events() {
+  for (Outgoing& o : outgoing_) o.sequence->request.on_event(std::move(o.event));
+  outgoing_.clear();
+  ended_.clear();
 }
 
 void Core::fail_running(const std::string& message) {
-  for (const auto& s : running_) finish_without_token(*s, FinishReason::kError, message);
+  for (auto& s : running_) finish_without_token(std::move(s), FinishReason::kError, message);
   running_.clear();
 }
 
@@ -206,7 +216,7 @@ void Core::cancel(RequestId id) {
     const auto found = std::find_if(sequences.begin(), sequences.end(),
                                     [&](const auto& s) { return s->id == id; });
     if (found == sequences.end()) return;
-    finish_without_token(**found, FinishReason::kCancelled);
+    finish_without_token(std::move(*found), FinishReason::kCancelled);
     sequences.erase(found);
   };
   take_from(running_);
@@ -214,8 +224,8 @@ void Core::cancel(RequestId id) {
 }
 
 void Core::cancel_all() {
-  for (const auto& s : running_) finish_without_token(*s, FinishReason::kCancelled);
-  for (const auto& s : waiting_) finish_without_token(*s, FinishReason::kCancelled);
+  for (auto& s : running_) finish_without_token(std::move(s), FinishReason::kCancelled);
+  for (auto& s : waiting_) finish_without_token(std::move(s), FinishReason::kCancelled);
   running_.clear();
   waiting_.clear();
 }

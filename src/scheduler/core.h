@@ -25,8 +25,11 @@ class Core {
   void cancel_all();
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
-  // Runs one engine step, if there is anything to run, and reports its tokens.
+  // Runs one engine step, if there is anything to run.
   void step();
+  // Reports what happened since the last call. Apart from step() and cancel(), so that pages are
+  // free and statistics published by the time a client learns of its end.
+  void deliver_events();
 
   Stats stats() const;
 
@@ -43,12 +46,13 @@ class Core {
   bool reserve_pages_for(size_t index);
   void preempt_youngest();
   void build_batch();
-  void deliver(const engine::StepResult& result);
+  void advance(const engine::StepResult& result);
   FinishReason finish_reason(const Sequence& sequence, TokenId token) const;
-  // Frees and removes the running sequences for which ended[i] is set.
+  // Frees the running sequences for which ended[i] is set and moves them to ended_.
   void remove_ended(const std::vector<bool>& ended);
   void fail_running(const std::string& message);
-  void finish_without_token(Sequence& sequence, FinishReason reason, const std::string& error = {});
+  void finish_without_token(std::unique_ptr<Sequence> sequence, FinishReason reason,
+                            const std::string& error = {});
   int32_t pages_for(int32_t tokens) const { return (tokens + page_size_ - 1) / page_size_; }
 
   engine::Engine& engine_;
@@ -60,6 +64,13 @@ class Core {
   std::deque<std::unique_ptr<Sequence>> waiting_;  // in order of arrival
   Sequences running_;                              // in order of arrival
   Stats totals_;
+
+  struct Outgoing {
+    Sequence* sequence;  // in running_, waiting_ or ended_
+    TokenEvent event;
+  };
+  std::vector<Outgoing> outgoing_;
+  Sequences ended_;  // alive until their last event is delivered
 
   // Of the step being built; kept to reuse their memory.
   std::vector<TokenId> batch_tokens_;

@@ -73,9 +73,11 @@ class ThreadedScheduler : public Scheduler {
       for (Command& command : commands) stopping |= apply(command);
       core_.step();
       publish_stats();
+      core_.deliver_events();
     }
     core_.cancel_all();
     publish_stats();
+    core_.deliver_events();
   }
 
   // Returns whether the thread shall end.

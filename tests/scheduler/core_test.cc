@@ -46,11 +46,17 @@ class Harness {
 
   void step() {
     core.step();
+    core.deliver_events();
     const Stats stats = core.stats();
     EXPECT_LE(stats.pages_free, stats.pages_total);
     if (core.idle()) {
       EXPECT_EQ(stats.pages_free, stats.pages_total) << "pages leaked";
     }
+  }
+
+  void cancel(RequestId id) {
+    core.cancel(id);
+    core.deliver_events();
   }
 
   // The tokens that the request would get alone.
@@ -157,17 +163,17 @@ TEST(Core, CancelInEveryPhase) {
   h.add(2, 20, 10, 10);
   h.add(3, 4, 10, 10);
   h.step();
-  h.core.cancel(3);  // queued
+  h.cancel(3);  // queued
   EXPECT_EQ(h.outcomes[3].finish, FinishReason::kCancelled);
   h.step();
-  h.core.cancel(2);  // in prefill
+  h.cancel(2);  // in prefill
   EXPECT_EQ(h.outcomes[2].finish, FinishReason::kCancelled);
   h.step();
-  h.core.cancel(1);  // decoding
+  h.cancel(1);  // decoding
   EXPECT_EQ(h.outcomes[1].finish, FinishReason::kCancelled);
   EXPECT_EQ(h.core.stats().pages_free, 10);
-  h.core.cancel(1);
-  h.core.cancel(77);
+  h.cancel(1);
+  h.cancel(77);
   EXPECT_EQ(h.core.stats().cancelled, 3U);
 }
 
@@ -213,7 +219,7 @@ TEST(Core, RandomTracesKeepAllPromises) {
       }
       if (next > 1 && random(0, 15) == 0) {
         const auto victim = static_cast<RequestId>(random(1, static_cast<int>(next) - 1));
-        h.core.cancel(victim);
+        h.cancel(victim);
         cancelled[victim] = true;
       }
       h.step();

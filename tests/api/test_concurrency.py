@@ -1,0 +1,89 @@
+"""Many clients at once, and clients that go away."""
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import requests
+
+QUESTIONS = ["What is the capital of France?", "Count from one to ten.", "Write a haiku about rain.",
+             "Name three colours.", "Why is the sky blue?", "Say hello in Spanish.",
+             "What is 2 + 2?", "Tell me a short story about a fox who " + "ran and " * 150]
+
+
+def answer(server, question, stream=False):
+    fields = {"temperature": 0, "max_tokens": 32, "stream": stream}
+    reply = server.chat(question, **fields)
+    assert reply.status_code == 200
+    if not stream:
+        return reply.json()["choices"][0]["message"]["content"]
+    chunks = [json.loads(event.removeprefix("data: "))
+              for event in reply.text.split("\n\n") if event.startswith("data: {")]
+    return "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+
+
+def test_eight_clients_get_what_each_gets_alone(server):
+    alone = [answer(server, question) for question in QUESTIONS]
+    with ThreadPoolExecutor(len(QUESTIONS)) as pool:
+        for stream in (False, True):
+            together = list(pool.map(lambda q, s=stream: answer(server, q, s), QUESTIONS))
+            assert together == alone
+    server.wait_until_idle()
+
+
+def open_stream(server, **fields):
+    body = {"messages": [{"role": "user", "content": "Count to a million."}], "stream": True,
+            "max_tokens": 8000, "ignore_eos": True, **fields}
+    return requests.post(server.url + "/v1/chat/completions", json=body, stream=True, timeout=60)
+
+
+def test_a_stream_that_is_left_frees_its_place(server):
+    cancelled = server.metric("tandem:requests_cancelled_total")
+    stream = open_stream(server)
+    next(stream.iter_content(64))
+    assert server.metric("vllm:num_requests_running") == 1
+    assert server.metric("tandem:kv_pages_free") < server.metric("tandem:kv_pages_total")
+    stream.close()
+    server.wait_for_metric("tandem:requests_cancelled_total", cancelled + 1)
+    server.wait_until_idle()
+
+
+def test_a_client_that_waits_and_leaves_frees_its_place(server):
+    cancelled = server.metric("tandem:requests_cancelled_total")
+    body = {"messages": [{"role": "user", "content": "Count to a million."}], "max_tokens": 8000,
+            "ignore_eos": True}
+    with ThreadPoolExecutor(1) as pool:
+        def leave_soon():
+            try:
+                requests.post(server.url + "/v1/chat/completions", json=body, timeout=0.5)
+            except requests.Timeout:
+                return True
+            return False
+        assert pool.submit(leave_soon).result()
+    server.wait_for_metric("tandem:requests_cancelled_total", cancelled + 1)
+    server.wait_until_idle()
+
+
+def test_clients_in_the_queue_can_leave(server):
+    streams = [open_stream(server) for _ in range(10)]  # more than the batch holds
+    deadline = time.monotonic() + 30
+    while server.metric("vllm:num_requests_waiting") == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for stream in reversed(streams):
+        stream.close()
+    server.wait_until_idle()
+
+
+def test_metrics_count(server):
+    before = {name: server.metric(name) for name in (
+        "vllm:generation_tokens_total", "vllm:prompt_tokens_total", "vllm:request_success_total",
+        "vllm:time_to_first_token_seconds_count", "vllm:inter_token_latency_seconds_count",
+        "vllm:e2e_request_latency_seconds_count")}
+    usage = server.chat("hello there", max_tokens=6, ignore_eos=True).json()["usage"]
+    gained = {name: server.metric(name) - value for name, value in before.items()}
+    assert gained == {"vllm:generation_tokens_total": 6,
+                      "vllm:prompt_tokens_total": usage["prompt_tokens"],
+                      "vllm:request_success_total": 1,
+                      "vllm:time_to_first_token_seconds_count": 1,
+                      "vllm:inter_token_latency_seconds_count": 5,
+                      "vllm:e2e_request_latency_seconds_count": 1}
