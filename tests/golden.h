@@ -1,5 +1,5 @@
-// Where recorded oracles are: tests/golden holds copies of what the tests need everywhere; larger ones are used in
-// place from ../shared/golden when that folder is beside the checkout.
+// Where recorded oracles are: tests/golden holds copies of what the tests need everywhere; larger
+// ones are used in place from ../shared/golden when that folder is beside the checkout.
 #pragma once
 
 #include <filesystem>

@@ -170,8 +170,10 @@ class Conversation {
 
 void chat(ChatOptions options) {
   const ModelFiles files = open_model(options.gguf_path, options.model_path);
-  if (files.chat_template == nullptr)
-    throw Error("{}: has no chat template", files.weights->path());
+  if (files.chat_template == nullptr) {
+    throw Error("{}: has no chat template that works {}", files.weights->path(),
+                files.chat_template_error);
+  }
   options.engine.kv_type = parse_kv_type(options.kv_type);
   options.engine.max_step_sequences = 1;
   const auto engine = engine::load(*files.weights, options.engine);

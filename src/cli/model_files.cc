@@ -128,9 +128,12 @@ ModelFiles open_model(const std::string& gguf_path, const std::string& model_pat
   }
   if (const std::string source = template_source(*files.weights, directory); !source.empty()) {
     auto parsed = chat::ChatTemplate::parse(source);
-    if (!parsed)
-      throw Error("{}: its chat template is broken: {}", weights, parsed.failure().message);
-    files.chat_template = *parsed;
+    if (parsed) {
+      files.chat_template = *parsed;
+    } else {  // text completions work all the same
+      files.chat_template_error = parsed.failure().message;
+      log::warn("{}: no chat, as its template is broken: {}", weights, files.chat_template_error);
+    }
   }
   files.name = served_name(std::string(files.weights->path()));
   return files;

@@ -13,7 +13,8 @@ namespace tandem::cli {
 struct ModelFiles {
   std::unique_ptr<gguf::File> weights;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
-  std::shared_ptr<const chat::ChatTemplate> chat_template;  // null: the model has none
+  std::shared_ptr<const chat::ChatTemplate> chat_template;  // null: none that works
+  std::string chat_template_error;                          // why it does not work
   std::string name;                                         // for people: the file's
 };
 

@@ -61,6 +61,52 @@ constexpr RefusedFlag kRefused[] = {
     {"user_secret_key", "use --api_key"},
     {"user_algorithm", "use --api_key"},
 };
+// Flags that the original took over from another program and never used.
+constexpr const char* kDead[] = {
+    "json_mode",
+    "healing",
+    "ban_strings",
+    "gpu_split",
+    "length",
+    "rope_scale",
+    "rope_alpha",
+    "no_flash_attn",
+    "low_mem",
+    "experts_per_token",
+    "load_q4",
+    "fast_safetensors",
+    "draft_model_dir",
+    "no_draft_scale",
+    "modes",
+    "mode",
+    "username",
+    "botname",
+    "system_prompt",
+    "smoothing_factor",
+    "dynamic_temperature",
+    "top_a",
+    "skew",
+    "typical",
+    "frequency_penalty",
+    "presence_penalty",
+    "response_chunk",
+    "no_code_formatting",
+    "cache_8bit",
+    "cache_q4",
+    "ngram_decoding",
+    "print_timings",
+    "amnesia",
+};
+
+// With a value or without one.
+void refuse(CLI::App* verb, const std::string& name, const std::string& reason) {
+  verb->add_option_function<std::string>(flag(name),
+                                         [name, reason](const std::string&) {
+                                           throw Error("--{} is not supported: {}", name, reason);
+                                         })
+      ->expected(0, 1)
+      ->group("");
+}
 
 // Adds --name (and --na-me) writing to a variable.
 template <typename T>
@@ -112,20 +158,18 @@ void add_options(CLI::App* verb, ServeOptions& o) {
   add(verb, "sse_ping", o.server.sse_ping_seconds,
       "seconds of silence before a comment keeps a stream alive; 0: never");
   add(verb, "drain_seconds", o.server.drain_seconds, "time for running requests at the end");
-  add(verb, "strict_params", o.server.strict_params, "unknown request fields are errors");
+  add(verb, "max_choices", o.server.max_choices, "n of a request at most")
+      ->check(CLI::Range(1, 128));
+  add(verb, "web_cross_domain", o.server.cross_origin, "let web pages from anywhere call the API");
+  verb->add_flag(flag("strict_params"), o.server.strict_params,
+                 "unknown request fields are errors, not ignored");
   add(verb, "log_level", o.log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   // Graphs are the GPU's: on the CPU both settings mean the same.
   verb->add_flag("--use_cuda_graph,--use-cuda-graph,!--no-use_cuda_graph,!--no-use-cuda-graph",
                  o.use_cuda_graph, "accepted: there is no GPU in this build");
-  for (const RefusedFlag& refused : kRefused) {
-    verb->add_option_function<std::string>(flag(refused.name),
-                                           [refused](const std::string&) {
-                                             throw Error("--{} is not supported: {}", refused.name,
-                                                         refused.reason);
-                                           })
-        ->group("");
-  }
+  for (const RefusedFlag& refused : kRefused) refuse(verb, refused.name, refused.reason);
+  for (const char* name : kDead) refuse(verb, name, "it had no effect in the original either");
 }
 
 // Keys of the file are names of flags; the command line wins.
@@ -239,7 +283,7 @@ void serve(ServeOptions o) {
   server.set_model({.name = o.model_name.empty() ? files.name : o.model_name,
                     .tokenizer = files.tokenizer,
                     .chat_template = files.chat_template,
-                    .chat_template_error = {},
+                    .chat_template_error = files.chat_template_error,
                     .output_format = files.chat_template == nullptr
                                          ? chat::OutputFormat{}
                                          : chat::detect_format(files.chat_template->source()),

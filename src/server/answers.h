@@ -28,11 +28,11 @@ boost::json::object to_json(const Usage& usage);
 
 // A choice gathered to the end.
 struct GatheredChoice {
-  std::string content;
-  std::string reasoning;
-  std::vector<chat::OutputDelta::ToolCall> tool_calls;
-  std::vector<TokenInfo> tokens;
-  std::string finish_reason;
+  std::string content = {};
+  std::string reasoning = {};
+  std::vector<chat::OutputDelta::ToolCall> tool_calls = {};
+  std::vector<TokenInfo> tokens = {};
+  std::string finish_reason = {};
 
   void append(ChoiceDelta delta);
 };

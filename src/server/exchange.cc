@@ -93,8 +93,8 @@ void Exchange::log() const {
     line += fmt::format(", prompt {} ({} cached), output {}, {}", usage_.prompt_tokens,
                         usage_.cached_tokens, usage_.completion_tokens, finish_reason_);
   }
-  // Probes come every few seconds.
-  const bool probe = request_.method != "POST" && status == 200;
+  // Probes come every few seconds, also while the model is loading.
+  const bool probe = request_.method != "POST" && (status == 200 || status == 503);
   log::write(probe ? log::Level::kDebug : log::Level::kInfo, line + ", " + id_);
 }
 

@@ -23,12 +23,16 @@ def free_port():
 
 
 class TandemServer:
-    """A running server; a context manager that ends it."""
+    """A running server; a context manager that ends it. Requests carry the key, if there is one."""
 
-    def __init__(self, *flags, scheme="http", ready=True):
+    def __init__(self, *flags, key=None, scheme="http", ready=True):
         self.port = free_port()
         self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.headers = {}
         command = [BINARY, "serve", "--host", "127.0.0.1", "--port", self.port, *flags]
+        if key is not None:
+            command += ["--api_key", key]
+            self.headers["Authorization"] = f"Bearer {key}"
         self.process = subprocess.Popen([str(word) for word in command])
         if ready:
             self.wait_until_ready()
@@ -45,7 +49,7 @@ class TandemServer:
         while time.monotonic() < deadline:
             assert self.process.poll() is None, f"tandem ended with {self.process.returncode}"
             try:
-                if requests.get(self.url + "/health", timeout=5, verify=False).status_code == 200:
+                if requests.get(self.url + "/health", timeout=5).status_code == 200:
                     return
             except requests.ConnectionError:
                 pass
@@ -58,11 +62,13 @@ class TandemServer:
         return self.process.wait(STOP_SECONDS)
 
     def get(self, path, **arguments):
-        return requests.get(self.url + path, timeout=60, **arguments)
+        headers = {**self.headers, **arguments.pop("headers", {})}
+        return requests.get(self.url + path, headers=headers, timeout=60, **arguments)
 
     def post(self, path, body=None, **arguments):
         """body: JSON, unless data= gives the bytes."""
-        headers = {"Content-Type": "application/json", **arguments.pop("headers", {})}
+        headers = {"Content-Type": "application/json", **self.headers,
+                   **arguments.pop("headers", {})}
         if body is not None:
             arguments["json"] = body
         return requests.post(self.url + path, headers=headers, timeout=300, **arguments)

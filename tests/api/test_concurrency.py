@@ -33,13 +33,14 @@ def test_eight_clients_get_what_each_gets_alone(server):
 def open_stream(server, **fields):
     body = {"messages": [{"role": "user", "content": "Count to a million."}], "stream": True,
             "max_tokens": 8000, "ignore_eos": True, **fields}
-    return requests.post(server.url + "/v1/chat/completions", json=body, stream=True, timeout=60)
+    return server.post("/v1/chat/completions", body, stream=True)
 
 
 def test_a_stream_that_is_left_frees_its_place(server):
     cancelled = server.metric("tandem:requests_cancelled_total")
     stream = open_stream(server)
-    next(stream.iter_content(64))
+    pieces = stream.iter_content(64)
+    next(pieces)
     assert server.metric("vllm:num_requests_running") == 1
     assert server.metric("tandem:kv_pages_free") < server.metric("tandem:kv_pages_total")
     stream.close()
@@ -54,7 +55,8 @@ def test_a_client_that_waits_and_leaves_frees_its_place(server):
     with ThreadPoolExecutor(1) as pool:
         def leave_soon():
             try:
-                requests.post(server.url + "/v1/chat/completions", json=body, timeout=0.5)
+                requests.post(server.url + "/v1/chat/completions", json=body, timeout=0.5,
+                              headers=server.headers)
             except requests.Timeout:
                 return True
             return False

@@ -180,7 +180,7 @@ TEST_F(ChoiceTest, KeepsTheLeadingSpaceOfACompletion) {
 
 TEST_F(ChoiceTest, ReportsFailures) {
   Choice choice(request, model, 0);
-  choice.push({.finish = FinishReason::kError, .error = "no memory"});
+  choice.push({.top = {}, .finish = FinishReason::kError, .error = "no memory"});
   EXPECT_TRUE(choice.finished());
   EXPECT_NE(choice.error().find("no memory"), std::string::npos);
 }

@@ -66,7 +66,9 @@ TEST(CompletionRequest, ReadsOrRefusesItsFields) {
   for (const Row& row : rows) {
     const auto request = parse(std::string("{\"prompt\": \"a\", ") + row.fields + "}");
     EXPECT_EQ(request.ok(), row.param == nullptr) << row.fields;
-    if (!request && row.param != nullptr) EXPECT_EQ(request.failure().param, row.param);
+    if (!request && row.param != nullptr) {
+      EXPECT_EQ(request.failure().param, row.param);
+    }
   }
 }
 

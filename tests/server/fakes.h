@@ -75,8 +75,8 @@ inline server::Model fake_model() {
       "{%- endfor %}<|end|>\n{% endfor %}"
       "{%- if tools %}[tools {{ tools | length }}]{% endif %}"
       "{%- if mood %}[{{ mood }}]{% endif %}"
-      "{%- if add_generation_prompt %}<|start|>assistant\n"
-      "{%- if enable_thinking %}<think>\n{% endif %}{% endif %}";
+      "{%- if add_generation_prompt %}{{ '<|start|>assistant\n' }}"
+      "{%- if enable_thinking %}{{ '<think>\n' }}{% endif %}{% endif %}";
   server::Model model;
   model.name = "fake";
   model.tokenizer = std::make_shared<ByteTokenizer>();
@@ -189,7 +189,8 @@ class FakeScheduler : public scheduler::Scheduler {
   // Returns whether the request has ended.
   bool advance(Running& r) {
     using scheduler::FinishReason;
-    scheduler::TokenEvent event{.prompt_tokens = static_cast<int32_t>(r.request.prompt.size())};
+    scheduler::TokenEvent event;
+    event.prompt_tokens = static_cast<int32_t>(r.request.prompt.size());
     const Script& script = r.script;
     if (r.cancelled) {
       event.finish = FinishReason::kCancelled;

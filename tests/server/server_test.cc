@@ -196,7 +196,7 @@ TEST_F(ServerTest, StreamsAChatTokenByToken) {
 TEST_F(ServerTest, AnswersCompletions) {
   const std::string whole = running.post(
       "/v1/completions", R"({"prompt": ["ab", "c"], "n": 2, "echo": true, "max_tokens": 3})");
-  const json::array& choices = body_of(whole).at("choices").as_array();
+  const json::array choices = body_of(whole).at("choices").as_array();
   ASSERT_EQ(choices.size(), 4U);
   EXPECT_EQ(choices[0].at("text"), json::value("abHel"));
   EXPECT_EQ(choices[3].at("text"), json::value("cHel"));
