@@ -10,10 +10,17 @@ namespace tandem {
 
 enum class Device : uint8_t { kCpu, kCuda };
 
+// How a matrix lies in memory.
+enum class Layout : uint8_t {
+  kRows,    // rows one after the other, as in the file
+  kPanels,  // 16 rows interleaved (quant/panels.h)
+};
+
 struct Tensor {
   void* data = nullptr;  // weights are never written through it
   DType dtype = DType::kF32;
   Device device = Device::kCpu;
+  Layout layout = Layout::kRows;
   Shape shape;
 
   explicit operator bool() const { return data != nullptr; }

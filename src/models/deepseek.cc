@@ -10,8 +10,7 @@
 
 #include "base/error.h"
 #include "ops/elementwise.h"
-#include "quant/reference.h"
-#include "quant/types.h"
+#include "quant/panels.h"
 
 namespace tandem::models {
 namespace {
@@ -35,19 +34,18 @@ void split_joint_kv_b(const Weights& layer, const ModelConfig& c, MlaWeights& w)
   const int64_t heads = c.heads, rank = c.mla.kv_lora, nope = c.mla.nope_dim,
                 value = c.mla.value_dim;
   const Tensor joint = layer.matrix("attn_kv_b.weight", shape(heads * (nope + value), rank));
-  const int64_t row_bytes = quant::row_bytes(joint.dtype, rank);
   float* k_b = layer.store().allocate(heads * rank * nope);
   float* v_b = layer.store().allocate(heads * value * rank);
   std::vector<float> row(static_cast<size_t>(rank));
-  const auto* source = static_cast<const std::byte*>(joint.data);
+  int64_t source = 0;  // row of the joint matrix
   for (int64_t h = 0; h < heads; ++h) {
-    for (int64_t i = 0; i < nope; ++i, source += row_bytes) {
-      quant::dequantize(joint.dtype, source, row.data(), rank);
+    for (int64_t i = 0; i < nope; ++i) {
+      quant::dequantize_row(joint, source++, row.data());
       for (int64_t r = 0; r < rank; ++r)
         k_b[(h * rank + r) * nope + i] = row[static_cast<size_t>(r)];
     }
-    for (int64_t i = 0; i < value; ++i, source += row_bytes) {
-      quant::dequantize(joint.dtype, source, v_b + (h * value + i) * rank, rank);
+    for (int64_t i = 0; i < value; ++i) {
+      quant::dequantize_row(joint, source++, v_b + (h * value + i) * rank);
     }
   }
   w.k_b = {.data = k_b, .dtype = DType::kF32, .shape = shape(heads, rank, nope)};

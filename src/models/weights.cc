@@ -1,7 +1,10 @@
 // Checked lookup of tensors.
 #include "models/weights.h"
 
+#include <algorithm>
+
 #include "base/error.h"
+#include "quant/panels.h"
 #include "quant/reference.h"
 #include "quant/types.h"
 
@@ -20,6 +23,25 @@ std::string to_text(const Shape& shape) {
 }
 
 }  // namespace
+
+Tensor WeightStore::packed(const Tensor& rows) {
+  if (!quant::has_panels(rows.dtype)) return rows;
+  const int64_t n = rows.shape.inner(1), k = rows.cols(), count = rows.rows() / n;
+  Tensor tensor = rows;
+  tensor.layout = Layout::kPanels;
+  const int64_t bytes = quant::matrix_bytes(rows.dtype, Layout::kPanels, n, k);
+  panels_.emplace_back(new std::byte[static_cast<size_t>(count * bytes)]);
+  tensor.data = panels_.back().get();
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t row = 0; row < n; row += quant::kPanelRows) {
+      quant::pack_panel(rows.dtype, quant::rows_at(rows, i, row), quant::rows_stride(rows),
+                        static_cast<int>(std::min<int64_t>(quant::kPanelRows, n - row)), k,
+                        static_cast<std::byte*>(tensor.data) + i * bytes +
+                            row / quant::kPanelRows * quant::panel_bytes(rows.dtype, k));
+    }
+  }
+  return tensor;
+}
 
 Weights Weights::below(std::string prefix) const {
   Weights weights = *this;
@@ -47,11 +69,11 @@ Tensor Weights::find(const std::string& name, const Shape& shape) const {
 }
 
 Tensor Weights::matrix(const std::string& name, const Shape& shape) const {
-  return find(name, shape);
+  return store_.packed(find(name, shape));
 }
 
 Tensor Weights::optional_matrix(const std::string& name, const Shape& shape) const {
-  return has(name) ? find(name, shape) : Tensor{};
+  return has(name) ? matrix(name, shape) : Tensor{};
 }
 
 Tensor Weights::vector(const std::string& name, int64_t n) const {

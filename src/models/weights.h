@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,9 +19,12 @@ class WeightStore {
   float* allocate(int64_t count) {
     return buffers_.emplace_back(static_cast<size_t>(count)).data();
   }
+  // The same stack of matrices in the layout that its type's kernels read.
+  Tensor packed(const Tensor& rows);
 
  private:
   std::deque<std::vector<float>> buffers_;
+  std::vector<std::unique_ptr<std::byte[]>> panels_;
 };
 
 class Weights {
@@ -32,8 +36,8 @@ class Weights {
 
   bool has(const std::string& name) const;
 
-  // A matrix or stack of matrices as the file has it. Error when missing, of another shape, or of a
-  // type without kernels. The optional form gives an empty tensor when missing.
+  // A matrix or stack of matrices in its kernels' layout. Error when missing, of another shape, or
+  // of a type without kernels. The optional form gives an empty tensor when missing.
   Tensor matrix(const std::string& name, const Shape& shape) const;
   Tensor optional_matrix(const std::string& name, const Shape& shape) const;
 

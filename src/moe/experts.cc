@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "ops/linear.h"
-#include "quant/activation.h"
+#include "quant/panels.h"
 #include "quant/types.h"
 
 namespace tandem::moe {
@@ -28,13 +28,12 @@ void multiply_rows(const ops::Context& ctx, const SlotProduct& p, const Grouping
                    int32_t expert, int64_t begin, int64_t end) {
   const int64_t n = p.w.shape.inner(1);
   const int64_t k = p.w.cols();
-  const int64_t row_bytes = quant::row_bytes(p.w.dtype, k);
   const auto e = static_cast<size_t>(expert);
   const int32_t first = grouping.first_slot[e];
   const int32_t count = grouping.first_slot[e + 1] - first;
   ctx.cpu.linear[static_cast<size_t>(p.w.dtype)]({
-      .w = static_cast<const std::byte*>(p.w.data) + (expert * n + begin) * row_bytes,
-      .w_stride = row_bytes,
+      .w = quant::rows_at(p.w, expert, begin),
+      .w_stride = quant::rows_stride(p.w),
       .x = p.x_rows != nullptr ? p.x.data : p.x.data + first * p.x.stride,
       .x_stride = p.x.stride,
       .x_rows = p.x_rows != nullptr ? p.x_rows + first : nullptr,

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "kernels/cpu/kernels.h"
+#include "ops/profile.h"
 #include "platform/thread_pool.h"
 
 namespace tandem::ops {
@@ -53,6 +54,7 @@ struct Context {
   platform::ThreadPool& pool;
   const cpu::Table& cpu;
   Workspace& workspace;
+  Profile* profile = nullptr;  // null: not measured
 };
 
 }  // namespace tandem::ops

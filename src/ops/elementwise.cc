@@ -3,8 +3,7 @@
 
 #include <algorithm>
 
-#include "quant/reference.h"
-#include "quant/types.h"
+#include "quant/panels.h"
 
 namespace tandem::ops {
 namespace {
@@ -54,12 +53,10 @@ void scale_by_sigmoid(Context& ctx, float* gate, float* y, int64_t tokens, int64
 
 void embed(Context& ctx, const Tensor& table, const int32_t* ids, int64_t tokens, float* out) {
   const int64_t width = table.cols();
-  const int64_t row_bytes = quant::row_bytes(table.dtype, width);
   ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
       TANDEM_CHECK(ids[t] >= 0 && ids[t] < table.rows(), "token {} of {}", ids[t], table.rows());
-      quant::dequantize(table.dtype, static_cast<const std::byte*>(table.data) + ids[t] * row_bytes,
-                        out + t * width, width);
+      quant::dequantize_row(table, ids[t], out + t * width);
     }
   });
 }

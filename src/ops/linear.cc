@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "quant/activation.h"
+#include "quant/panels.h"
 #include "quant/types.h"
 
 namespace tandem::ops {
@@ -17,10 +18,12 @@ constexpr int64_t kRowsPerPiece = 32;
 
 ActivationFormat format_of(DType dtype) { return quant::traits(dtype).activation; }
 
-cpu::LinearFn kernel_for(const Context& ctx, DType dtype) {
-  const cpu::LinearFn kernel = ctx.cpu.linear[static_cast<size_t>(dtype)];
+cpu::LinearFn kernel_for(const Context& ctx, const Tensor& w) {
+  const cpu::LinearFn kernel = ctx.cpu.linear[static_cast<size_t>(w.dtype)];
   TANDEM_CHECK(kernel != nullptr, "no {} kernel for weights of type {}", ctx.cpu.name,
-               quant::traits(dtype).name);
+               quant::traits(w.dtype).name);
+  TANDEM_CHECK(quant::has_panels(w.dtype) == (w.layout == Layout::kPanels),
+               "weights of type {} in the wrong layout", quant::traits(w.dtype).name);
   return kernel;
 }
 
@@ -96,10 +99,9 @@ void linear(Context& ctx, const float* x, int64_t tokens,
       first_row += n;
       if (from >= to) continue;
       const Activations& activations = formats[static_cast<size_t>(format_of(p.w.dtype))];
-      const int64_t row_bytes = quant::row_bytes(p.w.dtype, k);
-      kernel_for(ctx, p.w.dtype)({
-          .w = static_cast<const std::byte*>(p.w.data) + from * row_bytes,
-          .w_stride = row_bytes,
+      kernel_for(ctx, p.w)({
+          .w = quant::rows_at(p.w, 0, from),
+          .w_stride = quant::rows_stride(p.w),
           .x = activations.data,
           .x_stride = activations.stride,
           .x_rows = nullptr,
@@ -128,7 +130,6 @@ void linear_per_head(Context& ctx, HeadsView x, int64_t tokens, const Tensor& w,
   const ActivationFormat format = format_of(w.dtype);
   const cpu::QuantizeFn kernel =
       format == ActivationFormat::kA32 ? ctx.cpu.quantize_a32 : ctx.cpu.quantize_a256;
-  const int64_t row_bytes = quant::row_bytes(w.dtype, k);
   ctx.pool.parallel_for(heads, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t h = begin; h < end; ++h) {
       for (int64_t t = 0; t < tokens; ++t) {
@@ -140,9 +141,9 @@ void linear_per_head(Context& ctx, HeadsView x, int64_t tokens, const Tensor& w,
           kernel(source, row, k);
         }
       }
-      kernel_for(ctx, w.dtype)({
-          .w = static_cast<const std::byte*>(w.data) + h * n * row_bytes,
-          .w_stride = row_bytes,
+      kernel_for(ctx, w)({
+          .w = quant::rows_at(w, h, 0),
+          .w_stride = quant::rows_stride(w),
           .x = rows + h * tokens * stride,
           .x_stride = stride,
           .x_rows = nullptr,

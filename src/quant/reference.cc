@@ -41,28 +41,34 @@ float inverse_scale(float maximum, float highest) {
   return maximum < kSmallestMaximum ? 0.0F : highest / maximum;
 }
 
-void quantize_a32(const float* x, BlockA32& out) {
+void quantize_a32(const float* x, const A32Row<std::byte>& out, int64_t block) {
   const float m = max_magnitude(x, 32);
   const float inverse = inverse_scale(m, 16256.0F);
-  out.d = m / 16256.0F;
-  out.sum = 0;
+  out.d[block] = m / 16256.0F;
+  int32_t sum = 0;
   for (int i = 0; i < 32; ++i) {
     const int q = quantize(x[i], inverse, 16256);
     const int hi = (q + 64) >> 7;
-    out.hi[i] = static_cast<int8_t>(hi);
-    out.lo[i] = static_cast<int8_t>(q - 128 * hi);
-    out.sum += q;
+    out.hi[32 * block + i] = static_cast<int8_t>(hi);
+    out.lo[32 * block + i] = static_cast<int8_t>(q - 128 * hi);
+    sum += q;
   }
+  out.sum[block] = sum;
 }
 
-void quantize_a256(const float* x, BlockA256& out) {
+void quantize_a256(const float* x, const A256Row<std::byte>& out, int64_t block) {
   const float m = max_magnitude(x, 256);
   const float inverse = inverse_scale(m, 127.0F);
-  out.d = m / 127.0F;
-  std::fill_n(out.sum, 16, int16_t{0});
+  out.d[block] = m / 127.0F;
+  int16_t* sums = out.sums + block * kA256Sums;
+  std::fill_n(sums, kA256Sums, int16_t{0});
   for (int i = 0; i < 256; ++i) {
-    out.q[i] = static_cast<int8_t>(quantize(x[i], inverse, 127));
-    out.sum[i / 16] = static_cast<int16_t>(out.sum[i / 16] + out.q[i]);
+    const auto q = static_cast<int8_t>(quantize(x[i], inverse, 127));
+    out.q[256 * block + i] = q;
+    int16_t& of_16 = sums[sum_position(i / 16)];
+    int16_t& of_32 = sums[16 + sum_position(i / 32)];
+    of_16 = static_cast<int16_t>(of_16 + q);
+    of_32 = static_cast<int16_t>(of_32 + q);
   }
 }
 
@@ -74,34 +80,42 @@ float dot_float(DType dtype, const std::byte* w, const float* x, int64_t k) {
   return reduce16(lanes);
 }
 
-float dot_32(DType dtype, const std::byte* w, const BlockA32* x, int64_t k) {
+float dot_32(DType dtype, const std::byte* w, const A32Row<const std::byte>& x, int64_t k) {
   const UnpackBlock32 unpack = unpack_block32(dtype);
   const int block_bytes = traits(dtype).block_bytes;
   float acc = 0.0F;
-  for (int64_t block = 0; block < k / 32; ++block, w += block_bytes, ++x) {
+  for (int64_t block = 0; block < k / 32; ++block, w += block_bytes) {
     Block32 b;
     unpack(w, b);
+    const int8_t* hi = x.hi + 32 * block;
+    const int8_t* lo = x.lo + 32 * block;
     int32_t product = 0;
-    for (int i = 0; i < 32; ++i) product += b.q[i] * (128 * x->hi[i] + x->lo[i]);
-    acc = std::fma(b.d * x->d, static_cast<float>(product), acc);
-    if (has_minima(dtype)) acc = std::fma(b.m * x->d, static_cast<float>(x->sum), acc);
+    for (int i = 0; i < 32; ++i) product += b.q[i] * (128 * hi[i] + lo[i]);
+    acc = std::fma(b.d * x.d[block], static_cast<float>(product), acc);
+    if (has_minima(dtype)) {
+      acc = std::fma(b.m * x.d[block], static_cast<float>(x.sum[block]), acc);
+    }
   }
   return acc;
 }
 
-float dot_256(DType dtype, const std::byte* w, const BlockA256* x, int64_t k) {
+float dot_256(DType dtype, const std::byte* w, const A256Row<const std::byte>& x, int64_t k) {
   const UnpackSuperBlock unpack = unpack_super_block(dtype);
   const int block_bytes = traits(dtype).block_bytes;
   float acc = 0.0F;
-  for (int64_t block = 0; block < k / 256; ++block, w += block_bytes, ++x) {
+  for (int64_t block = 0; block < k / 256; ++block, w += block_bytes) {
     SuperBlock b;
     unpack(w, b);
+    const int8_t* q = x.q + 256 * block;
+    const int16_t* sums = x.sums + kA256Sums * block;
     int32_t product = 0;
     int32_t minima = 0;
-    for (int i = 0; i < 256; ++i) product += b.scale[i / 16] * b.q[i] * x->q[i];
-    for (int g = 0; g < 16; ++g) minima += b.min[g] * x->sum[g];
-    acc = std::fma(b.d * x->d, static_cast<float>(product), acc);
-    if (has_minima(dtype)) acc = std::fma(-(b.dmin * x->d), static_cast<float>(minima), acc);
+    for (int i = 0; i < 256; ++i) product += b.scale[i / 16] * b.q[i] * q[i];
+    for (int g = 0; g < 16; ++g) minima += b.min[g] * sums[sum_position(g)];
+    acc = std::fma(b.d * x.d[block], static_cast<float>(product), acc);
+    if (has_minima(dtype)) {
+      acc = std::fma(-(b.dmin * x.d[block]), static_cast<float>(minima), acc);
+    }
   }
   return acc;
 }
@@ -113,9 +127,10 @@ int64_t activation_bytes(ActivationFormat format, int64_t k) {
     case ActivationFormat::kF32:
       return k * int64_t{sizeof(float)};
     case ActivationFormat::kA32:
-      return k / 32 * int64_t{sizeof(BlockA32)};
+      return 2 * padded_section(k) + 2 * padded_section(k / 32 * 4);
     case ActivationFormat::kA256:
-      return k / 256 * int64_t{sizeof(BlockA256)};
+      return padded_section(k) + padded_section(k / 256 * kA256Sums * 2) +
+             padded_section(k / 256 * 4);
   }
   return 0;
 }
@@ -146,28 +161,28 @@ void dequantize(DType dtype, const void* row, float* out, int64_t n) {
 }
 
 void quantize_activations(ActivationFormat format, const float* x, void* out, int64_t k) {
+  auto* bytes = static_cast<std::byte*>(out);
   if (format == ActivationFormat::kF32) {
     std::copy_n(x, k, static_cast<float*>(out));
   } else if (format == ActivationFormat::kA32) {
-    for (int64_t i = 0; i < k / 32; ++i) {
-      quantize_a32(x + 32 * i, static_cast<BlockA32*>(out)[i]);
-    }
+    const A32Row row = a32_row(bytes, k);
+    for (int64_t i = 0; i < k / 32; ++i) quantize_a32(x + 32 * i, row, i);
   } else {
-    for (int64_t i = 0; i < k / 256; ++i) {
-      quantize_a256(x + 256 * i, static_cast<BlockA256*>(out)[i]);
-    }
+    const A256Row row = a256_row(bytes, k);
+    for (int64_t i = 0; i < k / 256; ++i) quantize_a256(x + 256 * i, row, i);
   }
 }
 
 float dot(DType dtype, const void* weight_row, const void* activation_row, int64_t k) {
   const auto* w = static_cast<const std::byte*>(weight_row);
+  const auto* x = static_cast<const std::byte*>(activation_row);
   switch (traits(dtype).activation) {
     case ActivationFormat::kF32:
       return dot_float(dtype, w, static_cast<const float*>(activation_row), k);
     case ActivationFormat::kA32:
-      return dot_32(dtype, w, static_cast<const BlockA32*>(activation_row), k);
+      return dot_32(dtype, w, a32_row(x, k), k);
     case ActivationFormat::kA256:
-      return dot_256(dtype, w, static_cast<const BlockA256*>(activation_row), k);
+      return dot_256(dtype, w, a256_row(x, k), k);
   }
   return 0.0F;
 }

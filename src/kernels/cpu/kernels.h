@@ -17,8 +17,8 @@ namespace tandem::cpu {
 
 // y[t, n] = sum over k of x[x_row(t), k] * w[n, k] for n in [0, n), t in [0, t).
 struct LinearParams {
-  const std::byte* w;  // [n, k] rows of weight blocks, w_stride bytes apart
-  int64_t w_stride;
+  const std::byte* w;  // [n, k]: panels of 16 rows where quant::has_panels(type), else rows
+  int64_t w_stride;    // bytes from a panel (or row) to the next
   const std::byte* x;  // activation rows in the weight type's format, x_stride bytes apart
   int64_t x_stride;
   const int32_t* x_rows;  // [t] which row of x each token reads, or null for 0, 1, ...
@@ -29,6 +29,16 @@ struct LinearParams {
   int t;
 };
 using LinearFn = void (*)(const LinearParams&);
+
+// 1 to 16 rows of k elements, row_stride bytes apart -> a panel, as quant::pack_panel.
+struct PackParams {
+  const std::byte* rows;
+  int64_t row_stride;
+  int count;
+  int64_t k;
+  std::byte* panel;
+};
+using PackFn = void (*)(const PackParams&);
 
 // Floats -> activations: rows of k floats (a multiple of the block).
 using QuantizeFn = void (*)(const float* x, std::byte* out, int64_t k);
@@ -70,6 +80,7 @@ struct Table {
   std::string_view name;  // "generic", "avx2", "avx512"
   bool supported;         // by this machine; all other fields are null where it is not
   std::array<LinearFn, kDTypeLimit> linear;  // null where the type has no kernel
+  std::array<PackFn, kDTypeLimit> pack;      // null where the type has no panels
   QuantizeFn quantize_a32;
   QuantizeFn quantize_a256;
   void (*rms_norm)(const RmsNormParams&);

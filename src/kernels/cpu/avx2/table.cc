@@ -12,6 +12,7 @@ namespace tandem::cpu::avx2 {
 void fill_table(Table& table) {
   for (int id = 0; id < kDTypeLimit; ++id) {
     table.linear[static_cast<size_t>(id)] = linear_kernel(static_cast<DType>(id));
+    table.pack[static_cast<size_t>(id)] = pack_kernel(static_cast<DType>(id));
   }
   table.quantize_a32 = quantize_a32;
   table.quantize_a256 = quantize_a256;

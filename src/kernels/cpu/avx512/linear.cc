@@ -2,8 +2,9 @@
 #include "kernels/cpu/avx512/linear.h"
 
 #include "kernels/cpu/avx512/vec16.h"
+#include "kernels/cpu/generic/linear.h"
 #include "kernels/cpu/lanes/linear_float.inl.h"
-#include "kernels/cpu/x86/linear.inl.h"
+#include "kernels/cpu/x86/codebook_rows.inl.h"
 #include "kernels/cpu/x86/quantize.inl.h"
 
 namespace tandem::cpu::avx512 {
@@ -19,9 +20,12 @@ struct Isa {
 }  // namespace
 
 LinearFn linear_kernel(DType dtype) {
-  const LinearFn kernel = lanes::float_kernel<Vec16>(dtype);
-  return kernel != nullptr ? kernel : x86::quantised_kernel<Isa>(dtype);
+  if (const LinearFn kernel = lanes::float_kernel<Vec16>(dtype)) return kernel;
+  if (const LinearFn kernel = x86::codebook_kernel<Isa>(dtype)) return kernel;
+  return generic::linear_kernel(dtype);
 }
+
+PackFn pack_kernel(DType dtype) { return generic::pack_kernel(dtype); }
 
 void quantize_a32(const float* x, std::byte* out, int64_t k) { x86::quantize_a32<Isa>(x, out, k); }
 

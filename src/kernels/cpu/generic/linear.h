@@ -7,6 +7,7 @@ namespace tandem::cpu::generic {
 
 // Null where the type has no kernel.
 LinearFn linear_kernel(DType dtype);
+PackFn pack_kernel(DType dtype);
 
 void quantize_a32(const float* x, std::byte* out, int64_t k);
 void quantize_a256(const float* x, std::byte* out, int64_t k);

@@ -1,11 +1,32 @@
-// Super-blocks of the codebook types (IQ1, IQ2, IQ3) -> signed int8 values and int16 scales, in the
-// form of decode256.inl.h. Points are loaded eight (IQ3: four) at a time from quant/codebooks.h.
+// Super-blocks of the codebook types (IQ1, IQ2, IQ3) -> signed int8 values and int16 scales. Points
+// are loaded eight (IQ3: four) at a time from quant/codebooks.h. Included by the avx2 and avx512
+// kernels; Isa keeps their instantiations apart.
 #pragma once
 
-#include "kernels/cpu/x86/decode256.inl.h"
+#include "kernels/cpu/x86/load.inl.h"
 #include "quant/codebooks.h"
 
 namespace tandem::cpu::x86 {
+
+// I = sum over eight groups j of 32 elements of scale[j] * (q[j] . a[j]). A scale vector holds one
+// int16 for each pair of elements, so that groups of 16 and of 32 elements look alike.
+struct Decoded256 {
+  __m256i q[8];      // 32 values of 8 bits
+  __m256i scale[8];  // 16 int16: one for each pair of values
+};
+
+// scales: 16 int16, for 16 elements each -> out[j]: scale 2j in the lower half, 2j + 1 in the
+// upper.
+static inline void spread_scales(__m256i scales, __m256i* out) {
+  const __m256i low = _mm256_permute2x128_si256(scales, scales, 0x00);  // scales 0-7 in both halves
+  const __m256i high = _mm256_permute2x128_si256(scales, scales, 0x11);  // scales 8-15
+  for (int j = 0; j < 8; ++j) {
+    const auto first = static_cast<short>((4 * (j % 4)) | (4 * (j % 4) + 1) << 8);
+    const auto second = static_cast<short>((4 * (j % 4) + 2) | (4 * (j % 4) + 3) << 8);
+    const __m256i pick = _mm256_set_m128i(_mm_set1_epi16(second), _mm_set1_epi16(first));
+    out[j] = _mm256_shuffle_epi8(j < 4 ? low : high, pick);
+  }
+}
 
 static inline __m256i four_points(const int8_t (*table)[8], uint32_t i0, uint32_t i1, uint32_t i2,
                                   uint32_t i3) {
@@ -68,23 +89,23 @@ static inline int joined_half(const quant::BlockIQ1_M& b) {
          (b.scales[3][1] & 0xf0) << 8;
 }
 
-static inline Factors times(Factors f, float fraction) {
-  return {_mm_mul_ps(f.d, _mm_set1_ps(fraction)), f.minimum};
+static inline __m128 times(__m128 factors, float fraction) {
+  return _mm_mul_ps(factors, _mm_set1_ps(fraction));
 }
 
 template <typename Isa>
 struct DecodeCodebook {
   // With the fractions that make all values integers (quant/reference.h).
   template <typename Block>
-  static Factors factors(const Block* const* b) {
+  static __m128 factors(const Block* const* b) {
     return times(load_d(b), 0.125F);
   }
-  static Factors factors(const quant::BlockIQ3_XXS* const* b) { return times(load_d(b), 0.25F); }
-  static Factors factors(const quant::BlockIQ3_S* const* b) { return load_d(b); }
-  static Factors factors(const quant::BlockIQ1_M* const* b) {
+  static __m128 factors(const quant::BlockIQ3_XXS* const* b) { return times(load_d(b), 0.25F); }
+  static __m128 factors(const quant::BlockIQ3_S* const* b) { return load_d(b); }
+  static __m128 factors(const quant::BlockIQ1_M* const* b) {
     const __m128i halves = _mm_setr_epi32(joined_half(*b[0]) | joined_half(*b[1]) << 16,
                                           joined_half(*b[2]) | joined_half(*b[3]) << 16, 0, 0);
-    return times({_mm_cvtph_ps(halves), _mm_setzero_ps()}, 0.125F);
+    return times(_mm_cvtph_ps(halves), 0.125F);
   }
 
   static void decode(const quant::BlockIQ2_XXS& b, Decoded256& out) {

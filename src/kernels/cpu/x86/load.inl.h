@@ -24,30 +24,14 @@ static inline Word load_word(const void* p) {
   return word;
 }
 
-// The float factors of a block of four rows, row r in lane r.
-struct Factors {
-  __m128 d;
-  __m128 minimum;  // of types with minima
-};
-
-// Of blocks that have only d.
+// d of a block of four rows, row r in lane r.
 template <typename Block>
-static inline Factors load_d(const Block* const* b) {
+static inline __m128 load_d(const Block* const* b) {
   __m128i halves = _mm_cvtsi32_si128(load_word<uint16_t>(&b[0]->d));
   halves = _mm_insert_epi16(halves, load_word<uint16_t>(&b[1]->d), 1);
   halves = _mm_insert_epi16(halves, load_word<uint16_t>(&b[2]->d), 2);
   halves = _mm_insert_epi16(halves, load_word<uint16_t>(&b[3]->d), 3);
-  return {_mm_cvtph_ps(halves), _mm_setzero_ps()};
-}
-
-// Of blocks with a minimum's factor beside d.
-template <typename Block>
-static inline Factors load_d_and_minimum(const Block* const* b) {
-  const auto pair = [&](int r) { return _mm_cvtsi32_si128(load_word<int>(&b[r]->d)); };
-  const __m128i halves = _mm_unpacklo_epi32(_mm_unpacklo_epi16(pair(0), pair(1)),
-                                            _mm_unpacklo_epi16(pair(2), pair(3)));
-  const __m256 floats = _mm256_cvtph_ps(halves);
-  return {_mm256_castps256_ps128(floats), _mm256_extractf128_ps(floats, 1)};
+  return _mm_cvtph_ps(halves);
 }
 
 // Bits [kShift, kShift + width of mask) of each byte.

@@ -47,47 +47,53 @@ static inline float inverse_scale(float m, float highest) {
 template <typename Isa>
 static void quantize_a32(const float* x, std::byte* out, int64_t k) {
   constexpr int kHighest = 16256;
-  auto* block = reinterpret_cast<quant::BlockA32*>(out);
-  for (int64_t i = 0; i < k; i += 32, ++block) {
-    const float m = max_magnitude(x + i, 32);
+  const auto row = quant::a32_row(out, k);
+  for (int64_t block = 0; block < k / 32; ++block) {
+    const float* source = x + 32 * block;
+    const float m = max_magnitude(source, 32);
     const __m256 inverse = _mm256_set1_ps(inverse_scale(m, kHighest));
-    block->d = m / kHighest;
-    const __m256i q[2] = {quantize16(x + i, inverse, -kHighest),
-                          quantize16(x + i + 16, inverse, -kHighest)};
+    row.d[block] = m / kHighest;
+    const __m256i q[2] = {quantize16(source, inverse, -kHighest),
+                          quantize16(source + 16, inverse, -kHighest)};
     __m256i hi[2], lo[2];
     for (int j = 0; j < 2; ++j) {
       hi[j] = _mm256_srai_epi16(_mm256_add_epi16(q[j], _mm256_set1_epi16(64)), 7);
       lo[j] = _mm256_sub_epi16(q[j], _mm256_slli_epi16(hi[j], 7));
     }
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(block->hi), narrow(hi[0], hi[1]));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(block->lo), narrow(lo[0], lo[1]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(row.hi + 32 * block), narrow(hi[0], hi[1]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(row.lo + 32 * block), narrow(lo[0], lo[1]));
     const __m256i one = _mm256_set1_epi16(1);
     const __m256i pairs =
         _mm256_add_epi32(_mm256_madd_epi16(q[0], one), _mm256_madd_epi16(q[1], one));
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    block->sum = _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+    row.sum[block] = _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
   }
 }
 
 template <typename Isa>
 static void quantize_a256(const float* x, std::byte* out, int64_t k) {
-  auto* block = reinterpret_cast<quant::BlockA256*>(out);
-  for (int64_t i = 0; i < k; i += 256, ++block) {
-    const float m = max_magnitude(x + i, 256);
+  const auto row = quant::a256_row(out, k);
+  for (int64_t block = 0; block < k / 256; ++block) {
+    const float* source = x + 256 * block;
+    const float m = max_magnitude(source, 256);
     const __m256 inverse = _mm256_set1_ps(inverse_scale(m, 127.0F));
-    block->d = m / 127.0F;
+    row.d[block] = m / 127.0F;
+    int16_t* sums = row.sums + quant::kA256Sums * block;
     for (int j = 0; j < 8; ++j) {
-      const float* group = x + i + 32 * j;
+      const float* group = source + 32 * j;
       const __m256i q =
           narrow(quantize16(group, inverse, -127), quantize16(group + 16, inverse, -127));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(block->q + 32 * j), q);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(row.q + 256 * block + 32 * j), q);
       const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
       const __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
       const __m256i eights = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0x4e));
-      const __m256i sums = _mm256_add_epi32(eights, _mm256_shuffle_epi32(eights, 0xb1));
-      block->sum[2 * j] = static_cast<int16_t>(_mm256_extract_epi32(sums, 0));
-      block->sum[2 * j + 1] = static_cast<int16_t>(_mm256_extract_epi32(sums, 4));
+      const __m256i sixteens = _mm256_add_epi32(eights, _mm256_shuffle_epi32(eights, 0xb1));
+      const int first = _mm256_extract_epi32(sixteens, 0);
+      const int second = _mm256_extract_epi32(sixteens, 4);
+      sums[quant::sum_position(2 * j)] = static_cast<int16_t>(first);
+      sums[quant::sum_position(2 * j + 1)] = static_cast<int16_t>(second);
+      sums[16 + quant::sum_position(j)] = static_cast<int16_t>(first + second);
     }
   }
 }

@@ -1,0 +1,132 @@
+// Panel geometry, and packing and unpacking word by word.
+#include "quant/panels.h"
+
+#include <cstring>
+
+#include "base/check.h"
+#include "quant/reference.h"
+#include "quant/types.h"
+
+namespace tandem::quant {
+
+bool has_panels(DType dtype) {
+  switch (dtype) {
+    case DType::kQ4_0:
+    case DType::kQ4_1:
+    case DType::kQ5_0:
+    case DType::kQ5_1:
+    case DType::kQ8_0:
+    case DType::kIQ4_NL:
+    case DType::kMXFP4:
+    case DType::kQ2_K:
+    case DType::kQ3_K:
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+    case DType::kQ6_K:
+    case DType::kIQ4_XS:
+      return true;
+    default:
+      return false;
+  }
+}
+
+PanelGeometry panel_geometry(DType dtype) {
+  TANDEM_CHECK(has_panels(dtype), "{} has no panels", traits(dtype).name);
+  const int bytes = traits(dtype).block_bytes;
+  // d stands at the end of Q3_K and Q6_K, at the start of all others.
+  return {.words = bytes / 4,
+          .rest = bytes % 4,
+          .rest_first = dtype != DType::kQ3_K && dtype != DType::kQ6_K};
+}
+
+int64_t panel_bytes(DType dtype, int64_t k) {
+  const int64_t bytes = kPanelRows * row_bytes(dtype, k);
+  return (bytes + 63) / 64 * 64;
+}
+
+int64_t matrix_bytes(DType dtype, Layout layout, int64_t n, int64_t k) {
+  if (layout == Layout::kRows) return n * row_bytes(dtype, k);
+  return (n + kPanelRows - 1) / kPanelRows * panel_bytes(dtype, k);
+}
+
+const std::byte* rows_at(const Tensor& stack, int64_t index, int64_t row) {
+  const int64_t n = stack.shape.inner(1);
+  const int64_t k = stack.cols();
+  const auto* matrix = static_cast<const std::byte*>(stack.data) +
+                       index * matrix_bytes(stack.dtype, stack.layout, n, k);
+  if (stack.layout == Layout::kRows) return matrix + row * row_bytes(stack.dtype, k);
+  TANDEM_CHECK(row % kPanelRows == 0, "row {} is not the first of a panel", row);
+  return matrix + row / kPanelRows * panel_bytes(stack.dtype, k);
+}
+
+namespace {
+
+// Calls move(part of a row, part of the panel, bytes) for every part of row `row`.
+template <typename Move>
+void for_each_part(DType dtype, int row, int64_t k, const Move& move) {
+  const PanelGeometry g = panel_geometry(dtype);
+  const TypeTraits& t = traits(dtype);
+  const int64_t blocks = k / t.block_elements;
+  const int64_t rest = blocks * g.words * kPanelRows * 4;  // where the rest section begins
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t block = b * t.block_bytes;
+    const int64_t first_word = block + (g.rest_first ? g.rest : 0);
+    for (int w = 0; w < g.words; ++w) {
+      move(first_word + 4 * w, ((b * g.words + w) * kPanelRows + row) * 4, 4);
+    }
+    if (g.rest > 0) {
+      move(block + (g.rest_first ? 0 : 4 * g.words), rest + (b * kPanelRows + row) * g.rest,
+           g.rest);
+    }
+  }
+}
+
+}  // namespace
+
+void pack_panel(DType dtype, const std::byte* rows, int64_t row_stride, int count, int64_t k,
+                std::byte* panel) {
+  std::memset(panel, 0, static_cast<size_t>(panel_bytes(dtype, k)));
+  for (int r = 0; r < count; ++r) {
+    for_each_part(dtype, r, k, [&](int64_t in_row, int64_t in_panel, int bytes) {
+      std::memcpy(panel + in_panel, rows + r * row_stride + in_row, static_cast<size_t>(bytes));
+    });
+  }
+}
+
+void unpack_row(DType dtype, const std::byte* panel, int row, int64_t k, std::byte* out) {
+  for_each_part(dtype, row, k, [&](int64_t in_row, int64_t in_panel, int bytes) {
+    std::memcpy(out + in_row, panel + in_panel, static_cast<size_t>(bytes));
+  });
+}
+
+int64_t rows_stride(const Tensor& stack) {
+  const int64_t k = stack.cols();
+  return stack.layout == Layout::kRows ? row_bytes(stack.dtype, k) : panel_bytes(stack.dtype, k);
+}
+
+void dequantize_row(const Tensor& matrix, int64_t row, float* out) {
+  const int64_t k = matrix.cols();
+  const std::byte* rows = rows_at(matrix, 0, row - row % kPanelRows);
+  if (matrix.layout == Layout::kRows) {
+    dequantize(matrix.dtype, rows + row % kPanelRows * row_bytes(matrix.dtype, k), out, k);
+    return;
+  }
+  // Block by block, so that the row needs no memory of its own.
+  const TypeTraits& t = traits(matrix.dtype);
+  const PanelGeometry g = panel_geometry(matrix.dtype);
+  const int64_t blocks = k / t.block_elements;
+  const std::byte* rest = rows + blocks * g.words * kPanelRows * 4;
+  const int64_t r = row % kPanelRows;
+  for (int64_t b = 0; b < blocks; ++b) {
+    std::byte block[256];
+    std::byte* word = block + (g.rest_first ? g.rest : 0);
+    for (int w = 0; w < g.words; ++w) {
+      std::memcpy(word + 4 * w, rows + ((b * g.words + w) * kPanelRows + r) * 4, 4);
+    }
+    std::memcpy(block + (g.rest_first ? 0 : 4 * g.words), rest + (b * kPanelRows + r) * g.rest,
+                static_cast<size_t>(g.rest));
+    dequantize(matrix.dtype, block, out + b * t.block_elements, t.block_elements);
+  }
+}
+
+}  // namespace tandem::quant

@@ -1,0 +1,55 @@
+// Panels: 16 rows of a quantised matrix interleaved, so that a vector's 16 lanes are 16 output rows
+// and weights are read front to back. The bytes are the file's, only their order changes.
+//
+// Every block of a row is whole 32-bit words and, in some types, one or two bytes more (d, or the
+// exponent of MXFP4), before or behind the words. A panel of blocks b = 0 .. B-1 is
+//
+//   words  [B, W, 16] u32     word w of block b of row r, at ((b * W + w) * 16 + r) * 4
+//   rest   [B, 16, R] bytes   the R bytes more of block b of row r
+//   padding to 64 bytes
+//
+// A matrix of n rows is ceil(n / 16) panels one after the other; rows beyond the last are zero
+// bytes, which stand for weights of zero or whatever zero bytes mean in the type: kernels compute
+// them and nobody reads the result. In a stack of matrices each begins with a panel of its own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "base/tensor.h"
+
+namespace tandem::quant {
+
+inline constexpr int kPanelRows = 16;
+
+struct PanelGeometry {
+  int words;        // W: 32-bit words of a block
+  int rest;         // R: bytes of a block beside them: 0, 1 or 2
+  bool rest_first;  // they precede the words in the file's block
+};
+
+// Whether the type is packed into panels: the 32-wide types, the K-quants and IQ4_XS. The others
+// (floats, and codebook types, whose indices do not split into words) keep their rows.
+bool has_panels(DType dtype);
+PanelGeometry panel_geometry(DType dtype);
+
+// Bytes of one panel of rows of k elements.
+int64_t panel_bytes(DType dtype, int64_t k);
+// Bytes of a matrix [n, k] in a layout.
+int64_t matrix_bytes(DType dtype, Layout layout, int64_t n, int64_t k);
+// Where row `row` (in panels: a multiple of 16) of matrix `index` of a stack [E, n, k] begins.
+const std::byte* rows_at(const Tensor& stack, int64_t index, int64_t row);
+// Bytes from a panel (or, in rows, from a row) to the next.
+int64_t rows_stride(const Tensor& stack);
+// Row `row` of a matrix [n, k] as floats.
+void dequantize_row(const Tensor& matrix, int64_t row, float* out);
+
+// 1 to 16 rows of k elements, row_stride bytes apart -> a panel. The scalar definition; fast ones
+// are in kernels/cpu.
+void pack_panel(DType dtype, const std::byte* rows, int64_t row_stride, int count, int64_t k,
+                std::byte* panel);
+// Row 0 .. 15 of a panel -> the file's row.
+void unpack_row(DType dtype, const std::byte* panel, int row, int64_t k, std::byte* out);
+
+}  // namespace tandem::quant
