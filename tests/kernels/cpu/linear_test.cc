@@ -1,5 +1,6 @@
 // Every instruction set's matrix kernels and activation quantisers equal the scalar truth bit for
 // bit.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -10,6 +11,7 @@
 
 #include "kernels/cpu/kernels.h"
 #include "quant/activation.h"
+#include "quant/panels.h"
 #include "quant/reference.h"
 #include "tests/quant/random_weights.h"
 
@@ -20,13 +22,28 @@ using quant::ActivationFormat;
 using testing::random_floats;
 using testing::random_weights;
 
-// A matrix [n, k] and rows of activations, both with gaps between rows.
+// A matrix [n, k] as rows, the same in the layout that kernels read, and rows of activations; all
+// with gaps between rows or panels.
 struct Operands {
   DType type;
   int n, k;
-  int64_t w_stride = 0, x_stride = 0;
-  std::vector<std::byte> w = {}, x = {};
+  int64_t w_stride = 0, x_stride = 0, packed_stride = 0;
+  std::vector<std::byte> w = {}, x = {}, packed = {};
 };
+
+void pack(Operands& o) {
+  if (!quant::has_panels(o.type)) {
+    o.packed_stride = o.w_stride;
+    o.packed = o.w;
+    return;
+  }
+  o.packed_stride = quant::panel_bytes(o.type, o.k) + 64;
+  o.packed.resize(static_cast<size_t>((o.n + 15) / 16 * o.packed_stride));
+  for (int row = 0; row < o.n; row += 16) {
+    quant::pack_panel(o.type, o.w.data() + row * o.w_stride, o.w_stride, std::min(16, o.n - row),
+                      o.k, o.packed.data() + row / 16 * o.packed_stride);
+  }
+}
 
 Operands make_operands(DType type, int n, int k, std::vector<std::byte> (*weights)(const Operands&),
                        const std::vector<std::vector<float>>& rows) {
@@ -34,6 +51,7 @@ Operands make_operands(DType type, int n, int k, std::vector<std::byte> (*weight
   Operands o = {.type = type, .n = n, .k = k};
   o.w_stride = quant::row_bytes(type, k) + 6;
   o.w = weights(o);
+  pack(o);
   o.x_stride = quant::activation_bytes(traits.activation, k) + 8;
   o.x.resize(rows.size() * static_cast<size_t>(o.x_stride));
   for (size_t r = 0; r < rows.size(); ++r) {
@@ -62,8 +80,8 @@ void expect_scalar_bits(const Operands& o, int t, const std::vector<int32_t>& x_
     ASSERT_NE(linear, nullptr);
     std::vector<float> y(static_cast<size_t>(t * y_stride), kUntouched);
     linear({
-        .w = o.w.data(),
-        .w_stride = o.w_stride,
+        .w = o.packed.data(),
+        .w_stride = o.packed_stride,
         .x = o.x.data(),
         .x_stride = o.x_stride,
         .x_rows = x_rows.empty() ? nullptr : x_rows.data(),
@@ -96,7 +114,7 @@ TEST_P(Linear, EqualsScalarDotBitForBit) {
   for (const int k : widths) {
     std::vector<std::vector<float>> rows;
     for (uint32_t r = 0; r < 72; ++r) rows.push_back(random_floats(k, 3.0F, 50 + r));
-    for (const int n : {1, 3, 4, 17}) {
+    for (const int n : {1, 4, 17, 32}) {
       const Operands o = make_operands(
           type, n, k,
           [](const Operands& m) { return random_weights(m.type, m.n, m.k, m.w_stride, 11); }, rows);
@@ -140,6 +158,9 @@ TEST_P(Linear, EqualsScalarDotAtTheExtremes) {
   };
   const Operands o = make_operands(type, 18, kWidth, extreme_weights, rows);
   for (const int t : {1, 4}) expect_scalar_bits(o, t, {});
+  std::vector<int32_t> all_of_them(15);
+  for (int i = 0; i < 15; ++i) all_of_them[static_cast<size_t>(i)] = i % 4;
+  expect_scalar_bits(o, 15, all_of_them);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, Linear, ::testing::ValuesIn(testing::kWeightTypes),

@@ -22,7 +22,7 @@ struct Isa {
 LinearFn linear_kernel(DType dtype) {
   if (const LinearFn kernel = lanes::float_kernel<Vec16>(dtype)) return kernel;
   if (const LinearFn kernel = x86::codebook_kernel<Isa>(dtype)) return kernel;
-  return generic::linear_kernel(dtype);
+  return panel_kernel(dtype);
 }
 
 PackFn pack_kernel(DType dtype) { return generic::pack_kernel(dtype); }

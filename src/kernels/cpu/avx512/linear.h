@@ -7,6 +7,7 @@ namespace tandem::cpu::avx512 {
 
 // Null where the type has no kernel.
 LinearFn linear_kernel(DType dtype);
+LinearFn panel_kernel(DType dtype);  // of a type with panels
 PackFn pack_kernel(DType dtype);
 
 void quantize_a32(const float* x, std::byte* out, int64_t k);
