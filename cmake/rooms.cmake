@@ -9,6 +9,7 @@ set(TANDEM_BASE_FLAGS -march=x86-64-v3 -ffp-contract=off -Wall -Wextra -Wshadow=
 set(TANDEM_ISA_FLAGS_avxvnni -mavxvnni)
 # GCC 12 takes the undefined operands inside its own AVX-512 headers for uninitialised variables (GCC bug 105593).
 set(TANDEM_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -Wno-maybe-uninitialized -Wno-uninitialized)
+set(TANDEM_ISA_FLAGS_amx ${TANDEM_ISA_FLAGS_avx512} -mamx-tile -mamx-int8)
 
 if(TANDEM_SANITIZE)
   # Undefined behaviour ends the program like a bad access does, so that no test can pass over it. The fences that

@@ -248,7 +248,7 @@ void add_bench(CLI::App& app, int* exit_code) {
       ->check(CLI::IsMember({"table", "json"}));
   verb->add_option(flag("chunk_size"), options->engine.max_step_tokens, "tokens in a step at most")
       ->check(CLI::Range(1, 1 << 16));
-  verb->add_option(flag("cpu_isa"), options->engine.cpu_isa, "generic, avx2 or avx512");
+  verb->add_option(flag("cpu_isa"), options->engine.cpu_isa, "generic, avx2, avx512 or amx");
   verb->add_option(flag("kv_type"), options->kv_type, "f16, bf16 or f32");
   verb->callback([options, exit_code] {
     options->engine.kv_type = parse_kv_type(options->kv_type);

@@ -145,7 +145,7 @@ void add_options(CLI::App* verb, ServeOptions& o) {
                    "worker threads; 0: one for each core")
       ->check(CLI::Range(0, 4096));
   add(verb, "cpu_isa", o.engine.cpu_isa,
-      "generic, avx2 or avx512; empty: the best of this machine");
+      "generic, avx2, avx512 or amx; empty: the best of this machine");
   verb->add_flag(
       "--force_think,--force-think,!--no-force_think,!--no_force_think,!--no-force-think",
       o.server.force_think, "open the thinking block in the prompt");

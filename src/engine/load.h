@@ -20,7 +20,7 @@ namespace tandem::engine {
 
 struct Options {
   int threads = 0;      // worker threads, the caller included; 0: one for each physical core
-  std::string cpu_isa;  // "", "generic", "avx2", "avx512"
+  std::string cpu_isa;  // "", "generic", "avx2", "avx512", "amx"
   int32_t cache_tokens =
       32768;              // KV tokens shared by all requests (--cache_lens), rounded up to pages
   int32_t page_size = 0;  // 0: 256 for MLA, 64 for the rest

@@ -6,7 +6,8 @@ from harness import SMOLLM2, evaluate, golden, golden_path, tiny_model
 
 TINY = ("deepseek2-v3", "mixtral", "qwen2moe", "qwen3moe")
 QUANTISED = ("Q4_K_M", "Q6_K", "MXFP4_MOE")
-ISA_FEATURES = {"generic": "avx2", "avx2": "avx2", "avx512": "avx512_vnni"}
+ISA_FEATURES = {"generic": "avx2", "avx2": "avx2", "avx512": "avx512_vnni",
+                "amx": "amx_int8"}
 VARIATIONS = [
     *({"batch": batch} for batch in (2, 4, 7)),
     *({"chunk_size": chunk} for chunk in (1, 3, 64)),

@@ -2,7 +2,11 @@
 // everything that runs before the choice.
 #include "kernels/cpu/kernels.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "base/error.h"
+#include "kernels/cpu/amx/table.h"
 #include "kernels/cpu/avx2/table.h"
 #include "kernels/cpu/avx512/table.h"
 #include "kernels/cpu/avxvnni/table.h"
@@ -25,6 +29,19 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
+// Tile registers are 8 KB a thread, which the kernel saves for those processes only that asked.
+// What it grants holds for all threads.
+bool tiles_granted() {
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;               // the state component
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+bool has_amx() {
+  return has_avx512() && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-int8") &&
+         tiles_granted();
+}
+
 Table make_table(std::string_view name, bool supported, void (*fill)(Table&)) {
   Table table{};
   table.name = name;
@@ -40,11 +57,12 @@ int64_t attention_scratch_floats(int heads, int key_dim, int value_dim) {
 }
 
 std::span<const Table> tables() {
-  static const std::array<Table, 4> list = {
+  static const std::array<Table, 5> list = {
       make_table("generic", true, generic::fill_table),
       make_table("avx2", has_avx2(), avx2::fill_table),
       make_table("avxvnni", has_avxvnni(), avxvnni::fill_table),
       make_table("avx512", has_avx512(), avx512::fill_table),
+      make_table("amx", has_amx(), amx::fill_table),
   };
   return list;
 }
@@ -57,7 +75,8 @@ const Table& select(std::string_view name) {
     if (!table.supported) throw Error("--cpu-isa {}: this CPU does not support it", name);
     return table;
   }
-  if (!name.empty()) throw Error("--cpu-isa {}: unknown; known are generic, avx2, avxvnni, avx512", name);
+  if (!name.empty())
+    throw Error("--cpu-isa {}: unknown; known are generic, avx2, avxvnni, avx512, amx", name);
   return *best;
 }
 

@@ -173,7 +173,7 @@ struct Panel32 {
 // How far ahead of the products a panel's words are asked for, into the second-level cache. The
 // hardware follows the hops between a block's words badly: with this, Q6_K reads 14 GB/s instead of
 // 6 and Q5_0 15 instead of 9 (one core of a Zen 4 EPYC, one token, the other core busy).
-inline constexpr int64_t kPrefetchBytes = 16384;
+inline constexpr int64_t kPrefetchBytes = 8192;
 
 // Asks for the lines that stand that far behind a block, and for the next panel's rest section,
 // which is far from what the hardware follows. Nothing beyond `end`, which other threads read.
