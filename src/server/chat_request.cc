@@ -221,7 +221,9 @@ class ChatRequestParser {
           .param = "continue_final_message"};
     }
     open_thinking(prompt);
-    request_.prompts.push_back(tokenizer.encode(prompt, {.add_bos = true, .parse_special = true}));
+    Result<std::vector<tokenizer::TokenId>> ids = tokenize_prompt(prompt, model_, "messages");
+    if (!ids) return ids.failure();
+    request_.prompts.push_back(std::move(*ids));
     if (request_.prompts[0].empty()) {
       return Failure{.message = "the messages have no tokens", .param = "messages"};
     }

@@ -15,6 +15,7 @@ namespace json = boost::json;
 constexpr size_t kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 512;
 constexpr size_t kMaxStopTokens = 256;
+constexpr size_t kMaxQuoted = 32;  // bytes of a key, in messages
 
 void read_stop(Fields& fields, GenerationRequest& request) {
   const json::value* value = fields.any("stop");
@@ -50,9 +51,9 @@ void read_logit_bias(Fields& fields, const Model& model, GenerationRequest& requ
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (error != std::errc() || end != key.data() + key.size() || id < 0 ||
         id >= model.vocab_size) {
-      return fields.fail("logit_bias",
-                         fmt::format("'logit_bias' names '{}', which is no token id below {}",
-                                     std::string_view(key), model.vocab_size));
+      return fields.fail(
+          "logit_bias", fmt::format("'logit_bias' names '{}', which is no token id below {}",
+                                    std::string_view(key).substr(0, kMaxQuoted), model.vocab_size));
     }
     if (!value.is_number() || !(std::abs(value.to_number<double>()) <= 100.0)) {
       return fields.fail("logit_bias", "'logit_bias' values must be numbers from -100 to 100");
@@ -154,6 +155,19 @@ void read_common_fields(Fields& fields, const Options& options, const Model& mod
         "return_token_ids", "mirostat", "dry_multiplier", "xtc_probability"}) {
     fields.refuse(name, "this server does not have it");
   }
+}
+
+Result<std::vector<tokenizer::TokenId>> tokenize_prompt(const std::string& text, const Model& model,
+                                                        const char* param) {
+  if (static_cast<int64_t>(text.size()) > model.max_prompt_bytes) {
+    return Failure{.message = fmt::format(
+                       "This model's maximum context length is {} tokens. However, your messages "
+                       "have {} bytes, and no more than {} can fit.",
+                       model.context_length, text.size(), model.max_prompt_bytes),
+                   .param = param,
+                   .code = "context_length_exceeded"};
+  }
+  return model.tokenizer->encode(text, {.add_bos = true, .parse_special = true});
 }
 
 std::optional<Failure> check_fields(const Fields& fields, const Options& options,

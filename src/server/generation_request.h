@@ -57,6 +57,11 @@ void read_common_fields(Fields& fields, const Options& options, const Model& mod
 std::optional<Failure> check_fields(const Fields& fields, const Options& options,
                                     GenerationRequest& request);
 
+// The tokens of a text, or a Failure for one that is so long that it need not be tokenised: that
+// would only keep a worker busy. `param` is the field it came from.
+Result<std::vector<tokenizer::TokenId>> tokenize_prompt(const std::string& text, const Model& model,
+                                                        const char* param);
+
 // The conversation as templates expect it, with user text shielded. The first fault is reported to
 // `fields`.
 boost::json::array read_messages(Fields& fields, const Model& model);
