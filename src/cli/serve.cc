@@ -156,8 +156,10 @@ void add_options(CLI::App* verb, ServeOptions& o) {
   add(verb, "repetition_penalty", o.server.repetition_penalty, "where a request gives none")
       ->check(CLI::PositiveNumber);
   add(verb, "sse_ping", o.server.sse_ping_seconds,
-      "seconds of silence before a comment keeps a stream alive; 0: never");
-  add(verb, "drain_seconds", o.server.drain_seconds, "time for running requests at the end");
+      "seconds of silence before a comment keeps a stream alive; 0: never")
+      ->check(CLI::NonNegativeNumber);
+  add(verb, "drain_seconds", o.server.drain_seconds, "time for running requests at the end")
+      ->check(CLI::NonNegativeNumber);
   add(verb, "max_choices", o.server.max_choices, "n of a request at most")
       ->check(CLI::Range(1, 128));
   add(verb, "web_cross_domain", o.server.cross_origin, "let web pages from anywhere call the API");
@@ -273,7 +275,13 @@ void serve(ServeOptions o) {
   o.scheduler.strategy = o.sched_strategy == "FCFS" ? scheduler::Strategy::kFcfs
                                                     : scheduler::Strategy::kFcfsSinglePrefill;
   log::info("loading {}", files.weights->path());
-  engine = engine::load(*files.weights, o.engine);
+  try {
+    engine = engine::load(*files.weights, o.engine);
+  } catch (const Error& error) {
+    if (!server.is_stopping()) throw;
+    log::info("{}", error.what());
+    return;
+  }
   report_concurrency(o, engine->info());
   scheduler = scheduler::Scheduler::start(*engine, o.scheduler);
 

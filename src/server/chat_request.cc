@@ -49,9 +49,8 @@ class ChatRequestParser {
   }
 
   void read_lengths() {
-    const auto max_tokens = fields_.integer("max_tokens", -1, INT32_MAX);
+    const auto max_tokens = read_max_tokens(fields_);
     const auto completion = fields_.integer("max_completion_tokens", 1, INT32_MAX);
-    if (max_tokens == 0) fields_.fail("max_tokens", "'max_tokens' must be at least 1, or -1");
     request_.max_tokens = completion.value_or(max_tokens.value_or(-1));
   }
 

@@ -68,8 +68,7 @@ Result<GenerationRequest> parse_completion_request(const json::object& body, con
   GenerationRequest request;
   request.kind = RequestKind::kCompletion;
   read_common_fields(fields, options, model, request);
-  request.max_tokens = fields.integer("max_tokens", -1, INT32_MAX).value_or(kDefaultMaxTokens);
-  if (request.max_tokens == 0) fields.fail("max_tokens", "'max_tokens' must be at least 1, or -1");
+  request.max_tokens = read_max_tokens(fields).value_or(kDefaultMaxTokens);
   if (const auto logprobs = fields.integer("logprobs", 0, 5)) {
     request.logprobs = true;
     request.sampling.top_logprobs = static_cast<int32_t>(*logprobs);

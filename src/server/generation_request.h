@@ -52,6 +52,9 @@ struct GenerationRequest {
 void read_common_fields(Fields& fields, const Options& options, const Model& model,
                         GenerationRequest& request);
 
+// The limit of the answer's tokens under its older names; -1: none.
+std::optional<int64_t> read_max_tokens(Fields& fields);
+
 // To be called when all fields were read: the first fault, if any; fields that nobody read are one
 // with strict_params, otherwise they are listed in the request.
 std::optional<Failure> check_fields(const Fields& fields, const Options& options,
