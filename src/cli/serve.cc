@@ -3,6 +3,7 @@
 #include <thread>
 
 #include <CLI/CLI.hpp>
+#include <malloc.h>
 #include <yaml-cpp/yaml.h>
 
 #include "base/error.h"
@@ -17,6 +18,8 @@
 
 namespace tandem::cli {
 namespace {
+
+constexpr int kLargeBlock = 1 << 20;
 
 struct ServeOptions {
   std::string gguf_path, model_path, model_name;
@@ -255,6 +258,9 @@ class ServerThread {
 };
 
 void serve(ServeOptions o) {
+  // A body of that size goes back to the system when it is freed. By itself the C library raises
+  // this threshold with each large block and keeps the memory of all.
+  mallopt(M_MMAP_THRESHOLD, kLargeBlock);
   log::set_level(parse_level(o.log_level));
   check_backend(o);
   server::Server server(o.server);
