@@ -14,13 +14,12 @@ define compile
 @cmake --build --preset $(1) $(if $(2),--target $(2))
 endef
 
-# Rooms whose unit tests run under a sanitizer; threads matter in three of them.
-ASAN_ROOMS = base platform quant gguf kernels_cpu ops moe tokenizer chat scheduler
-TSAN_ROOMS = platform moe scheduler
+# Rooms whose unit tests run under a sanitizer; threads matter in four of them.
+ASAN_ROOMS = base platform quant gguf kernels_cpu ops moe tokenizer chat scheduler server
+TSAN_ROOMS = platform moe scheduler server
 empty :=
 space := $(empty) $(empty)
 one_of = '^($(subst $(space),|,$(1)))$$'
-
 
 .PHONY: help run build test bench asan tsan format setup clean
 

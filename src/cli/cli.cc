@@ -5,15 +5,18 @@
 #include <exception>
 
 #include <CLI/CLI.hpp>
+#include <fmt/core.h>
 
 #include "base/error.h"
 #include "cli/verbs.h"
+#include "server/version.h"
 
 namespace tandem::cli {
 
 int run(int argc, char** argv) {
   CLI::App app{"tandem: serves large mixture-of-experts models on CPU and GPU together", "tandem"};
   app.require_subcommand(1);
+  app.set_version_flag("--version", fmt::format("tandem {}", server::kVersion));
   int exit_code = 0;
   add_serve(app, &exit_code);
   add_chat(app, &exit_code);

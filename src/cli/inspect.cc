@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "cli/flags.h"
 #include "cli/verbs.h"
 #include "gguf/file.h"
@@ -60,11 +61,11 @@ std::string shown(const gguf::Value& value) {
       text.back() = ' ';
       text += fmt::format("... {} items]", (*array)->size());
     }
-    return text;
+    return one_line(text);
   }
   std::string text = to_string(scalar_json(value));
   if (text.size() > kShownText) text = text.substr(0, kShownText) + "...";
-  return text;
+  return one_line(text);
 }
 
 json::array shape_json(const Tensor& tensor) {
@@ -105,7 +106,7 @@ void print_table(const gguf::File& file) {
               static_cast<double>(file.total_bytes()) / (1 << 20), file.metadata().size(),
               file.tensors().size());
   for (const gguf::Entry& entry : file.metadata()) {
-    std::printf("%-50s %s\n", std::string(entry.key).c_str(), shown(entry.value).c_str());
+    std::printf("%-50s %s\n", one_line(std::string(entry.key)).c_str(), shown(entry.value).c_str());
   }
   struct Sum {
     size_t tensors = 0;
@@ -115,7 +116,7 @@ void print_table(const gguf::File& file) {
   std::printf("\n%-40s %-8s %-24s %12s\n", "tensor", "type", "shape", "bytes");
   for (const gguf::TensorInfo& info : file.tensors()) {
     const std::string_view type = quant::traits(info.tensor.dtype).name;
-    std::printf("%-40s %-8s %-24s %12lu\n", std::string(info.name).c_str(),
+    std::printf("%-40s %-8s %-24s %12lu\n", one_line(std::string(info.name)).c_str(),
                 std::string(type).c_str(), to_string(shape_json(info.tensor)).c_str(), info.bytes);
     ++sums[type].tensors;
     sums[type].bytes += info.bytes;

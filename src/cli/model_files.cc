@@ -59,6 +59,22 @@ void check_shape(const std::string& path, const gguf::File& file) {
   }
 }
 
+// Forms of known architectures that lead to wrong results, or to a fault that says little.
+void refuse_old_and_odd_forms(const gguf::File& file) {
+  if (file.find_tensor("blk.0.ffn_gate.0.weight") != nullptr) {
+    throw Error(
+        "{}: keeps each expert in a tensor of its own, as files from before April 2024 do; convert "
+        "the model anew",
+        file.path());
+  }
+  const std::string architecture(file.get_string_or("general.architecture", ""));
+  if (file.find_tensor("rope_factors_long.weight") != nullptr ||
+      file.get_string_or(architecture + ".rope.scaling.type", "") == "longrope") {
+    throw Error("{}: needs longrope (rope_factors_long.weight), which is not supported",
+                file.path());
+  }
+}
+
 std::string template_source(const gguf::File& file, const std::string& directory) {
   const std::string path = directory + "/tokenizer_config.json";
   if (!directory.empty() && fs::exists(path)) {
@@ -118,6 +134,7 @@ ModelFiles open_model(const std::string& gguf_path, const std::string& model_pat
 
   ModelFiles files;
   files.weights = gguf::File::open(weights);
+  refuse_old_and_odd_forms(*files.weights);
   if (!directory.empty() && fs::exists(directory + "/config.json")) {
     check_shape(directory + "/config.json", *files.weights);
   }

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include <CLI/CLI.hpp>
+#include <malloc.h>
 #include <yaml-cpp/yaml.h>
 
 #include "base/error.h"
@@ -17,6 +18,8 @@
 
 namespace tandem::cli {
 namespace {
+
+constexpr int kLargeBlock = 1 << 20;
 
 struct ServeOptions {
   std::string gguf_path, model_path, model_name;
@@ -156,8 +159,10 @@ void add_options(CLI::App* verb, ServeOptions& o) {
   add(verb, "repetition_penalty", o.server.repetition_penalty, "where a request gives none")
       ->check(CLI::PositiveNumber);
   add(verb, "sse_ping", o.server.sse_ping_seconds,
-      "seconds of silence before a comment keeps a stream alive; 0: never");
-  add(verb, "drain_seconds", o.server.drain_seconds, "time for running requests at the end");
+      "seconds of silence before a comment keeps a stream alive; 0: never")
+      ->check(CLI::NonNegativeNumber);
+  add(verb, "drain_seconds", o.server.drain_seconds, "time for running requests at the end")
+      ->check(CLI::NonNegativeNumber);
   add(verb, "max_choices", o.server.max_choices, "n of a request at most")
       ->check(CLI::Range(1, 128));
   add(verb, "web_cross_domain", o.server.cross_origin, "let web pages from anywhere call the API");
@@ -253,6 +258,9 @@ class ServerThread {
 };
 
 void serve(ServeOptions o) {
+  // A body of that size goes back to the system when it is freed. By itself the C library raises
+  // this threshold with each large block and keeps the memory of all.
+  mallopt(M_MMAP_THRESHOLD, kLargeBlock);
   log::set_level(parse_level(o.log_level));
   check_backend(o);
   server::Server server(o.server);
@@ -273,7 +281,13 @@ void serve(ServeOptions o) {
   o.scheduler.strategy = o.sched_strategy == "FCFS" ? scheduler::Strategy::kFcfs
                                                     : scheduler::Strategy::kFcfsSinglePrefill;
   log::info("loading {}", files.weights->path());
-  engine = engine::load(*files.weights, o.engine);
+  try {
+    engine = engine::load(*files.weights, o.engine);
+  } catch (const Error& error) {
+    if (!server.is_stopping()) throw;
+    log::info("{}", error.what());
+    return;
+  }
   report_concurrency(o, engine->info());
   scheduler = scheduler::Scheduler::start(*engine, o.scheduler);
 

@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 
 #include "base/json.h"
+#include "tokenizer/detokenizer.h"
 
 namespace tandem::server {
 namespace {
@@ -11,23 +12,32 @@ namespace {
 constexpr int kLoadingRetrySeconds = 5;
 constexpr int kQueueRetrySeconds = 2;
 constexpr size_t kMaxQuoted = 200;  // of what a client sent
+constexpr size_t kMaxMessage = 2000;
 
-std::string quoted(const std::string& text) {
-  return text.size() <= kMaxQuoted ? text : text.substr(0, kMaxQuoted) + "...";
+std::string cut(const std::string& text, size_t size) {
+  return text.size() <= size ? text : text.substr(0, size) + "...";
+}
+
+std::string quoted(const std::string& text) { return cut(text, kMaxQuoted); }
+
+// What was quoted may be cut inside a character, or never have been text.
+boost::json::string json_text(const std::string& text, size_t size) {
+  return boost::json::string(tokenizer::to_valid_utf8(cut(text, size)));
 }
 
 boost::json::value text_or_null(const std::string& text) {
-  return text.empty() ? boost::json::value(nullptr) : boost::json::value(boost::json::string(text));
+  if (text.empty()) return nullptr;
+  return json_text(text, kMaxQuoted);
 }
 
 }  // namespace
 
 std::string ApiError::body() const {
-  return to_string(
-      boost::json::object{{"error", boost::json::object{{"message", message},
-                                                        {"type", type},
-                                                        {"param", text_or_null(param)},
-                                                        {"code", text_or_null(code)}}}});
+  return to_string(boost::json::object{
+      {"error", boost::json::object{{"message", json_text(message, kMaxMessage)},
+                                    {"type", type},
+                                    {"param", text_or_null(param)},
+                                    {"code", text_or_null(code)}}}});
 }
 
 ApiError to_api_error(const Failure& failure) {
@@ -77,9 +87,22 @@ ApiError body_too_large(int64_t limit) {
           .code = "request_too_large"};
 }
 
+ApiError too_many_uploads() {
+  return to_api_error(
+      {.message = "too many large requests are being received; try again", .code = "unavailable"});
+}
+
 ApiError unsupported_media_type(const std::string& type) {
   return {.status = 415,
-          .message = "the content type '" + quoted(type) + "' is not application/json",
+          .message = "the content type '" + quoted(type) +
+                     "' is not JSON; send the header 'Content-Type: application/json'",
+          .code = "unsupported_media_type"};
+}
+
+ApiError unsupported_encoding(const std::string& encoding) {
+  return {.status = 415,
+          .message =
+              "the content encoding '" + quoted(encoding) + "' is not supported; send plain JSON",
           .code = "unsupported_media_type"};
 }
 

@@ -49,9 +49,8 @@ class ChatRequestParser {
   }
 
   void read_lengths() {
-    const auto max_tokens = fields_.integer("max_tokens", -1, INT32_MAX);
+    const auto max_tokens = read_max_tokens(fields_);
     const auto completion = fields_.integer("max_completion_tokens", 1, INT32_MAX);
-    if (max_tokens == 0) fields_.fail("max_tokens", "'max_tokens' must be at least 1, or -1");
     request_.max_tokens = completion.value_or(max_tokens.value_or(-1));
   }
 
@@ -221,7 +220,9 @@ class ChatRequestParser {
           .param = "continue_final_message"};
     }
     open_thinking(prompt);
-    request_.prompts.push_back(tokenizer.encode(prompt, {.add_bos = true, .parse_special = true}));
+    Result<std::vector<tokenizer::TokenId>> ids = tokenize_prompt(prompt, model_, "messages");
+    if (!ids) return ids.failure();
+    request_.prompts.push_back(std::move(*ids));
     if (request_.prompts[0].empty()) {
       return Failure{.message = "the messages have no tokens", .param = "messages"};
     }

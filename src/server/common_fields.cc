@@ -15,6 +15,8 @@ namespace json = boost::json;
 constexpr size_t kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 512;
 constexpr size_t kMaxStopTokens = 256;
+constexpr size_t kMaxMetadata = 16;  // as OpenAI
+constexpr size_t kMaxQuoted = 32;    // bytes of a key, in messages
 
 void read_stop(Fields& fields, GenerationRequest& request) {
   const json::value* value = fields.any("stop");
@@ -50,9 +52,9 @@ void read_logit_bias(Fields& fields, const Model& model, GenerationRequest& requ
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (error != std::errc() || end != key.data() + key.size() || id < 0 ||
         id >= model.vocab_size) {
-      return fields.fail("logit_bias",
-                         fmt::format("'logit_bias' names '{}', which is no token id below {}",
-                                     std::string_view(key), model.vocab_size));
+      return fields.fail(
+          "logit_bias", fmt::format("'logit_bias' names '{}', which is no token id below {}",
+                                    std::string_view(key).substr(0, kMaxQuoted), model.vocab_size));
     }
     if (!value.is_number() || !(std::abs(value.to_number<double>()) <= 100.0)) {
       return fields.fail("logit_bias", "'logit_bias' values must be numbers from -100 to 100");
@@ -119,7 +121,33 @@ void read_sampling(Fields& fields, const Options& options, scheduler::SamplingPa
   sampling.seed = seed ? static_cast<uint64_t>(*seed) : random_seed();
 }
 
+// What has no effect on the answer, and hints.
+void read_labels(Fields& fields) {
+  for (const char* name : {"model", "user", "safety_identifier", "prompt_cache_key",
+                           "prompt_cache_retention", "service_tier"}) {
+    fields.text(name);
+  }
+  if (const json::object* metadata = fields.object("metadata");
+      metadata != nullptr && metadata->size() > kMaxMetadata) {
+    fields.fail("metadata", fmt::format("'metadata' has more than {} entries", kMaxMetadata));
+  }
+  if (fields.boolean("store").value_or(false)) fields.ignore("store");
+  fields.accept({"prompt_cache_options", "prediction", "cache_prompt",
+                 "spaces_between_special_tokens", "id_slot", "mm_processor_kwargs",
+                 "length_penalty", "request_id"});
+}
+
 }  // namespace
+
+std::optional<int64_t> read_max_tokens(Fields& fields) {
+  auto max_tokens = fields.integer("max_tokens", -1, INT32_MAX);
+  if (max_tokens == 0) fields.fail("max_tokens", "'max_tokens' must be at least 1, or -1");
+  if (const auto predict = fields.integer("n_predict", -1, INT32_MAX)) {  // llama.cpp's name
+    if (predict == 0) fields.fail("n_predict", "'n_predict' must be at least 1, or -1");
+    if (!max_tokens) max_tokens = predict;
+  }
+  return max_tokens;
+}
 
 void read_common_fields(Fields& fields, const Options& options, const Model& model,
                         GenerationRequest& request) {
@@ -137,13 +165,7 @@ void read_common_fields(Fields& fields, const Options& options, const Model& mod
   request.ignore_eos = fields.boolean("ignore_eos").value_or(false);
   request.include_stop = fields.boolean("include_stop_str_in_output").value_or(false);
   request.skip_special = fields.boolean("skip_special_tokens").value_or(true);
-  fields.text("model");
-  fields.text("user");
-  if (fields.boolean("store").value_or(false)) fields.ignore("store");
-  fields.accept({"metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-                 "prompt_cache_options", "service_tier", "prediction", "cache_prompt",
-                 "spaces_between_special_tokens", "id_slot", "mm_processor_kwargs",
-                 "length_penalty", "request_id"});
+  read_labels(fields);
   fields.refuse("use_beam_search", "there is no beam search");
   for (const char* name : {"guided_json", "guided_regex", "guided_choice", "guided_grammar",
                            "grammar", "structured_outputs", "json_schema"}) {
@@ -151,9 +173,31 @@ void read_common_fields(Fields& fields, const Options& options, const Model& mod
   }
   for (const char* name :
        {"prompt_logprobs", "bad_words", "allowed_token_ids", "truncate_prompt_tokens",
-        "return_token_ids", "mirostat", "dry_multiplier", "xtc_probability"}) {
+        "return_token_ids", "mirostat", "dry_multiplier", "xtc_probability", "n_probs"}) {
     fields.refuse(name, "this server does not have it");
   }
+  // Samplers of llama.cpp, with the value at which each does nothing.
+  for (const auto& [name, neutral] :
+       {std::pair("typical_p", 1.0), std::pair("top_n_sigma", -1.0)}) {
+    const auto value = fields.number(name, -1.0, 100.0);
+    if (value && *value != neutral) {
+      fields.fail(name, fmt::format("'{}' is not supported: this server does not have it", name),
+                  "unsupported_parameter");
+    }
+  }
+}
+
+Result<std::vector<tokenizer::TokenId>> tokenize_prompt(const std::string& text, const Model& model,
+                                                        const char* param) {
+  if (static_cast<int64_t>(text.size()) > model.max_prompt_bytes) {
+    return Failure{.message = fmt::format(
+                       "This model's maximum context length is {} tokens. However, your messages "
+                       "have {} bytes, and no more than {} can fit.",
+                       model.context_length, text.size(), model.max_prompt_bytes),
+                   .param = param,
+                   .code = "context_length_exceeded"};
+  }
+  return model.tokenizer->encode(text, {.add_bos = true, .parse_special = true});
 }
 
 std::optional<Failure> check_fields(const Fields& fields, const Options& options,

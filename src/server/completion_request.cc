@@ -22,14 +22,22 @@ bool read_ids(const json::array& items, const Model& model, std::vector<tokenize
   return true;
 }
 
-// Appends the prompts in `value`: a string, or an array of ids. False when it is neither.
-bool read_prompt(const json::value& value, const Model& model, GenerationRequest& request) {
+// Appends the prompt in `value`, a string or an array of ids. The fault when it is neither, or is
+// too long.
+std::optional<Failure> read_prompt(const json::value& value, const Model& model,
+                                   GenerationRequest& request) {
   if (const json::string* text = value.if_string()) {
-    request.prompts.push_back(
-        model.tokenizer->encode(*text, {.add_bos = true, .parse_special = true}));
-    return true;
+    auto ids = tokenize_prompt(std::string(*text), model, "prompt");
+    if (!ids) return ids.failure();
+    request.prompts.push_back(std::move(*ids));
+  } else if (!value.is_array() ||
+             !read_ids(value.get_array(), model, request.prompts.emplace_back())) {
+    return Failure{.message = fmt::format("'prompt' must be a string, a list of strings, a list of "
+                                          "token ids below {} or a list of such lists",
+                                          model.vocab_size)};
   }
-  return value.is_array() && read_ids(value.get_array(), model, request.prompts.emplace_back());
+  if (request.prompts.back().empty()) return Failure{.message = "'prompt' has no tokens"};
+  return std::nullopt;
 }
 
 // prompt: string, [string], [id] or [[id]].
@@ -46,13 +54,8 @@ void read_prompts(Fields& fields, const Model& model, GenerationRequest& request
                                              count, request.choices, kMaxChoices));
   }
   for (size_t i = 0; i < count; ++i) {
-    if (!read_prompt(several ? (*list)[i] : *prompt, model, request)) {
-      return fields.fail("prompt", fmt::format("'prompt' must be a string, a list of strings, a "
-                                               "list of token ids below {} or a list of such lists",
-                                               model.vocab_size));
-    }
-    if (request.prompts.back().empty()) {
-      return fields.fail("prompt", "'prompt' has no tokens");
+    if (auto failure = read_prompt(several ? (*list)[i] : *prompt, model, request)) {
+      return fields.fail("prompt", std::move(failure->message), std::move(failure->code));
     }
   }
 }
@@ -65,8 +68,7 @@ Result<GenerationRequest> parse_completion_request(const json::object& body, con
   GenerationRequest request;
   request.kind = RequestKind::kCompletion;
   read_common_fields(fields, options, model, request);
-  request.max_tokens = fields.integer("max_tokens", -1, INT32_MAX).value_or(kDefaultMaxTokens);
-  if (request.max_tokens == 0) fields.fail("max_tokens", "'max_tokens' must be at least 1, or -1");
+  request.max_tokens = read_max_tokens(fields).value_or(kDefaultMaxTokens);
   if (const auto logprobs = fields.integer("logprobs", 0, 5)) {
     request.logprobs = true;
     request.sampling.top_logprobs = static_cast<int32_t>(*logprobs);

@@ -35,8 +35,11 @@ std::string random_id(const std::string& prefix) {
   return id;
 }
 
-Exchange::Exchange(const HttpRequest& request, ResponseWriter& writer, const Options& options)
-    : request_(request), writer_(writer), start_(Clock::now()), id_(request_id(request)) {
+Exchange::Exchange(HttpRequest request, ResponseWriter& writer, const Options& options)
+    : request_(std::move(request)),
+      writer_(writer),
+      start_(Clock::now()),
+      id_(request_id(request_)) {
   add_header("x-request-id", id_);
   if (options.cross_origin) {
     add_header("access-control-allow-origin", "*");

@@ -14,9 +14,11 @@ class Exchange {
  public:
   using Clock = std::chrono::steady_clock;
 
-  Exchange(const HttpRequest& request, ResponseWriter& writer, const Options& options);
+  Exchange(HttpRequest request, ResponseWriter& writer, const Options& options);
 
   const HttpRequest& request() const { return request_; }
+  // The body, which is in memory no longer than it is needed.
+  std::string take_body() { return std::move(request_.body); }
   ResponseWriter& writer() { return writer_; }
   Clock::time_point start_time() const { return start_; }
   double seconds_since_start() const;
@@ -38,7 +40,7 @@ class Exchange {
  private:
   void complete(HttpResponse& response);
 
-  const HttpRequest& request_;
+  HttpRequest request_;
   ResponseWriter& writer_;
   const Clock::time_point start_;
   const std::string id_;

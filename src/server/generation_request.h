@@ -52,10 +52,18 @@ struct GenerationRequest {
 void read_common_fields(Fields& fields, const Options& options, const Model& model,
                         GenerationRequest& request);
 
+// The limit of the answer's tokens under its older names; -1: none.
+std::optional<int64_t> read_max_tokens(Fields& fields);
+
 // To be called when all fields were read: the first fault, if any; fields that nobody read are one
 // with strict_params, otherwise they are listed in the request.
 std::optional<Failure> check_fields(const Fields& fields, const Options& options,
                                     GenerationRequest& request);
+
+// The tokens of a text, or a Failure for one that is so long that it need not be tokenised: that
+// would only keep a worker busy. `param` is the field it came from.
+Result<std::vector<tokenizer::TokenId>> tokenize_prompt(const std::string& text, const Model& model,
+                                                        const char* param);
 
 // The conversation as templates expect it, with user text shielded. The first fault is reported to
 // `fields`.

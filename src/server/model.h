@@ -20,6 +20,7 @@ struct Model {
   chat::OutputFormat output_format;
   int32_t context_length = 0;  // tokens a request may have
   int32_t vocab_size = 0;
+  int64_t max_prompt_bytes = INT64_MAX;  // no more text can fit into the context
   std::time_t created = 0;
   int64_t file_bytes = 0;
 };

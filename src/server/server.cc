@@ -159,7 +159,7 @@ class Server::Impl {
 
   // Destroys what is left: connections, and suspended coroutines, which cancel their requests.
   void close() {
-    service_.close_gate();
+    service_.close();
     const std::lock_guard lock(io_mutex_);
     signals_.reset();
     acceptor_.reset();

@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include <boost/algorithm/string.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/json.hpp>
 
 #include "base/json.h"
@@ -13,6 +15,7 @@
 #include "server/exchange.h"
 #include "server/generation.h"
 #include "server/version.h"
+#include "tokenizer/detokenizer.h"
 
 namespace tandem::server {
 namespace {
@@ -20,6 +23,7 @@ namespace {
 namespace asio = boost::asio;
 namespace json = boost::json;
 
+constexpr int64_t kMaxUploads = 128;     // of the largest size
 constexpr size_t kMaxIgnoredNames = 16;  // told in the header
 constexpr size_t kMaxIgnoredBytes = 64;  // of each
 
@@ -30,11 +34,17 @@ HttpResponse json_response(const json::value& body, int status = 200) {
   return response;
 }
 
-// A missing type passes: many clients send none.
-bool is_json(std::string_view content_type) {
+// A missing type passes: many clients send none. So does JSON under the type that curl gives all
+// data, except where pages of other sites must be kept out: a form needs nobody's permission.
+bool is_json(const HttpRequest& request, const Options& options) {
+  const std::string_view content_type = request.header("content-type");
   std::string type(content_type.substr(0, content_type.find(';')));
   boost::algorithm::trim(type);
   boost::algorithm::to_lower(type);
+  if (type == "application/x-www-form-urlencoded" && options.cross_origin) {
+    const size_t first = request.body.find_first_not_of(" \t\r\n");
+    return first != std::string::npos && request.body[first] == '{';
+  }
   return type.empty() || type == "application/json" || type == "text/json" ||
          type.ends_with("+json");
 }
@@ -79,7 +89,34 @@ HttpResponse preflight_response() {
   return response;
 }
 
+// The whole work on a body, from its bytes to token ids.
+Result<GenerationRequest> parse_body(const std::string& text, RouteId route, const Options& options,
+                                     const Model& model) {
+  const Result<json::value> body = parse_json(text);
+  if (!body) return body.failure();
+  if (!body->is_object()) {
+    return Failure{.message = "the body must be a JSON object", .code = "invalid_json"};
+  }
+  return route == RouteId::kChatCompletions
+             ? parse_chat_request(body->get_object(), options, model)
+             : parse_completion_request(body->get_object(), options, model);
+}
+
+// The text of as many tokens as the context holds, were they all of the longest kind.
+int64_t max_prompt_bytes(const Model& model) {
+  size_t longest = 0;
+  for (int id = 0; id < model.tokenizer->vocab_size(); ++id) {
+    longest = std::max(longest, model.tokenizer->bytes(id).size());
+  }
+  return static_cast<int64_t>(longest) * model.context_length;
+}
+
 }  // namespace
+
+Service::Service(Options options)
+    : options_(std::move(options)),
+      uploads_(kMaxUploads * options_.max_body_bytes),
+      workers_(static_cast<size_t>(options_.threads)) {}
 
 void Service::set_model(Model model, scheduler::Scheduler& scheduler) {
   // The answer's thinking is to be split off although the template knows none.
@@ -87,14 +124,18 @@ void Service::set_model(Model model, scheduler::Scheduler& scheduler) {
     model.output_format.think_open = "<think>";
     model.output_format.think_close = "</think>";
   }
+  model.max_prompt_bytes = max_prompt_bytes(model);
+  model.name = tokenizer::to_valid_utf8(model.name);  // a file's name may be any bytes
   const std::string name = model.name;
   const std::lock_guard lock(serving_mutex_);
   serving_ = std::shared_ptr<Serving>(
       new Serving{.model = std::move(model), .scheduler = scheduler, .metrics = Metrics(name)});
 }
 
-void Service::close_gate() {
+void Service::close() {
   if (const auto serving = this->serving()) serving->gate->close();
+  closed_ = true;
+  workers_.join();
 }
 
 std::shared_ptr<Serving> Service::serving() const {
@@ -139,6 +180,19 @@ HttpResponse Service::answer_get(const RouteMatch& match) const {
   }
 }
 
+// The coroutine goes on where it was when the worker is done.
+asio::awaitable<Result<GenerationRequest>> Service::parse(std::string body, RouteId route,
+                                                          const Serving& serving) {
+  using Parsed = std::optional<Result<GenerationRequest>>;
+  const auto work = [&]() -> asio::awaitable<Parsed> {
+    // At the end of the server nobody waits for what is still in the queue.
+    if (closed_) co_return Failure{.message = "the server is stopping", .code = "unavailable"};
+    co_return parse_body(body, route, options_, serving.model);
+  };
+  Parsed parsed = co_await asio::co_spawn(workers_, work, asio::use_awaitable);
+  co_return std::move(*parsed);
+}
+
 asio::awaitable<void> Service::answer_generation(Exchange& exchange, RouteId route) {
   const std::shared_ptr<Serving> serving = this->serving();
   if (serving == nullptr) {
@@ -146,27 +200,10 @@ asio::awaitable<void> Service::answer_generation(Exchange& exchange, RouteId rou
     co_await exchange.reply(error);
     co_return;
   }
-  const Result<json::value> body = parse_json(exchange.request().body);
-  std::optional<Failure> failure;
-  std::optional<GenerationRequest> request;
-  if (!body) {
-    failure = body.failure();
-  } else if (!body->is_object()) {
-    failure = Failure{.message = "the body must be a JSON object", .code = "invalid_json"};
-  } else {
-    Result<GenerationRequest> parsed =
-        route == RouteId::kChatCompletions
-            ? parse_chat_request(body->get_object(), options_, serving->model)
-            : parse_completion_request(body->get_object(), options_, serving->model);
-    if (parsed) {
-      request = std::move(*parsed);
-    } else {
-      failure = parsed.failure();
-    }
-  }
-  if (failure) {
+  Result<GenerationRequest> request = co_await parse(exchange.take_body(), route, *serving);
+  if (!request) {
     serving->metrics.saw_refusal();
-    const ApiError error = to_api_error(*failure);
+    const ApiError error = to_api_error(request.failure());
     co_await exchange.reply(error);
     co_return;
   }
@@ -180,6 +217,7 @@ asio::awaitable<void> Service::answer_generation(Exchange& exchange, RouteId rou
 
 asio::awaitable<void> Service::answer(Exchange& exchange) {
   const HttpRequest& request = exchange.request();
+  const std::string_view encoding = request.header("content-encoding");
   const RouteMatch match = find_route(request.path);
   std::optional<ApiError> error;
   HttpResponse response;
@@ -194,8 +232,10 @@ asio::awaitable<void> Service::answer(Exchange& exchange) {
     exchange.add_header("allow", std::string(match.route->allow()));
   } else if (!match.route->post) {
     response = answer_get(match);
-  } else if (!is_json(request.header("content-type"))) {
+  } else if (!is_json(request, options_)) {
     error = unsupported_media_type(std::string(request.header("content-type")));
+  } else if (!encoding.empty() && encoding != "identity") {
+    error = unsupported_encoding(std::string(encoding));
   } else if (stopping_) {
     error = stopping();
   } else {
@@ -206,9 +246,9 @@ asio::awaitable<void> Service::answer(Exchange& exchange) {
   co_await exchange.reply(std::move(response));
 }
 
-asio::awaitable<void> Service::handle(const HttpRequest& request, ResponseWriter& writer) {
+asio::awaitable<void> Service::handle(HttpRequest request, ResponseWriter& writer) {
   ++active_;
-  Exchange exchange(request, writer, options_);
+  Exchange exchange(std::move(request), writer, options_);
   std::string fault;
   try {
     co_await answer(exchange);
@@ -216,7 +256,7 @@ asio::awaitable<void> Service::handle(const HttpRequest& request, ResponseWriter
     fault = error.what();
   }
   if (!fault.empty()) {
-    log::error("{} {}: {}", request.method, request.path, fault);
+    log::error("{} {}: {}", exchange.request().method, exchange.request().path, fault);
     try {
       if (exchange.has_replied()) {
         co_await writer.finish(false);

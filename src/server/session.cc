@@ -21,6 +21,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/string.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -40,6 +41,9 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kMaxHeadBytes = 32 << 10;
 constexpr size_t kMaxReadAhead = 64 << 10;  // of further requests while one is answered
+// Of what is parsed at once: a head, a chunk's line, trailers. The parser asks for more and more of
+// them until it finds their end.
+constexpr size_t kMaxBuffered = 128 << 10;
 constexpr size_t kMaxDiscarded = 64 << 20;  // of a refused request
 constexpr double kHandshakeSeconds = 10.0;
 constexpr double kGoodbyeSeconds = 2.0;
@@ -75,12 +79,22 @@ std::string date_now() {
   return {text, std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &utc)};
 }
 
+// The path of a request's target, which may be a whole URL.
+std::string path_of(std::string_view target) {
+  target = target.substr(0, target.find('?'));
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!boost::beast::iequals(target.substr(0, scheme.size()), scheme)) continue;
+    const size_t slash = target.find('/', scheme.size());
+    return slash == std::string_view::npos ? "/" : std::string(target.substr(slash));
+  }
+  return std::string(target);
+}
+
 HttpRequest to_request(http::request<http::string_body> message) {
   HttpRequest request{.method = std::string(message.method_string()),
-                      .path = std::string(message.target()),
+                      .path = path_of(message.target()),
                       .headers = {},
                       .body = std::move(message.body())};
-  request.path.resize(std::min(request.path.find('?'), request.path.size()));
   for (const auto& field : message) {
     std::string name(field.name_string());
     std::transform(name.begin(), name.end(), name.begin(),
@@ -150,6 +164,7 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
 
  private:
   static constexpr bool kTls = !std::is_same_v<Stream, tcp::socket>;
+  using Parser = http::request_parser<http::string_body>;
 
   tcp::socket& socket() {
     if constexpr (kTls) {
@@ -173,10 +188,11 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
 
   // Whether the connection may carry another request.
   asio::awaitable<bool> serve_one() {
-    http::request_parser<http::string_body> parser;
+    Parser parser;
     parser.header_limit(kMaxHeadBytes);
     parser.body_limit(static_cast<uint64_t>(service_.options().max_body_bytes));
-    const error_code error = co_await read_request(parser);
+    Uploads::Share share(service_.uploads());
+    const error_code error = co_await read_request(parser, share);
     method_ = std::string(parser.get().method_string());
     if (error) {
       co_await refuse(error);
@@ -185,13 +201,12 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
     version_ = parser.get().version();
     keep_alive_ = parser.get().keep_alive();
     chunked_ = false;
-    const HttpRequest request = to_request(parser.release());
-    co_await service_.handle(request, *this);
+    co_await service_.handle(to_request(parser.release()), *this);
     co_await end_watch();
     co_return keep_alive_&& intact_;
   }
 
-  asio::awaitable<error_code> read_request(http::request_parser<http::string_body>& parser) {
+  asio::awaitable<error_code> read_request(Parser& parser, Uploads::Share& share) {
     if (buffer_.size() == 0) {
       limit(service_.options().idle_seconds);
       auto [error, size] = co_await stream_.async_read_some(buffer_.prepare(4096), kTuple);
@@ -202,14 +217,24 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
     auto [head_error, head_size] =
         co_await http::async_read_header(stream_, buffer_, parser, kTuple);
     if (head_error) co_return head_error;
-    limit(service_.options().body_seconds);
-    if (!parser.is_done() && parser.get()[http::field::expect] == "100-continue") {
-      co_await write_bytes("HTTP/1.1 100 Continue\r\n\r\n");
-      limit(service_.options().body_seconds);
+    // Where a body ends that is coded otherwise, nobody can tell.
+    if (parser.get().count(http::field::transfer_encoding) > 0 && !parser.chunked()) {
+      co_return http::error::bad_transfer_encoding;
     }
-    auto [body_error, body_size] = co_await http::async_read(stream_, buffer_, parser, kTuple);
+    if (!parser.is_done() &&
+        boost::beast::iequals(parser.get()[http::field::expect], "100-continue")) {
+      co_await write_bytes("HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    limit(service_.options().body_seconds);
+    while (!parser.is_done()) {
+      auto [error, size] = co_await http::async_read_some(stream_, buffer_, parser, kTuple);
+      if (error) co_return error;
+      if (!share.grow(static_cast<int64_t>(parser.get().body().size()))) {
+        co_return make_error_code(boost::system::errc::not_enough_memory);
+      }
+    }
     deadline_.disarm();
-    co_return body_error;
+    co_return error_code();
   }
 
   // What is no request gets an answer where there is still somebody to read it.
@@ -218,6 +243,8 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
     ApiError answer = malformed_http(error.message());
     if (error == http::error::body_limit) {
       answer = body_too_large(service_.options().max_body_bytes);
+    } else if (error == boost::system::errc::not_enough_memory) {
+      answer = too_many_uploads();
     } else if (error == http::error::header_limit) {
       answer.status = 431;
     } else if (error == http::error::end_of_stream || error == http::error::partial_message ||
@@ -295,7 +322,7 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
   Service& service_;
   Stream stream_;
   Deadline deadline_;
-  boost::beast::flat_buffer buffer_;
+  boost::beast::flat_buffer buffer_{kMaxBuffered};
 
   // Of the request being answered.
   std::string method_;

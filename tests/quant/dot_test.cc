@@ -15,14 +15,14 @@ namespace {
 using testing::random_floats;
 using testing::random_weights;
 
-double activation(ActivationFormat format, const std::byte* row, int64_t i) {
+double activation(ActivationFormat format, const std::byte* row, int64_t k, int64_t i) {
   if (format == ActivationFormat::kF32) return reinterpret_cast<const float*>(row)[i];
   if (format == ActivationFormat::kA32) {
-    const BlockA32& b = reinterpret_cast<const BlockA32*>(row)[i / 32];
-    return static_cast<double>(b.d) * (128 * b.hi[i % 32] + b.lo[i % 32]);
+    const A32Row x = a32_row(row, k);
+    return static_cast<double>(x.d[i / 32]) * (128 * x.hi[i] + x.lo[i]);
   }
-  const BlockA256& b = reinterpret_cast<const BlockA256*>(row)[i / 256];
-  return static_cast<double>(b.d) * b.q[i % 256];
+  const A256Row x = a256_row(row, k);
+  return static_cast<double>(x.d[i / 256]) * x.q[i];
 }
 
 // The part of weight i that is its group's minimum.
@@ -47,8 +47,7 @@ class Dot : public ::testing::TestWithParam<DType> {};
 // Roundings, each 2^-24 of what it rounds. Let A be the sum of (|weight| + 2 |its minimum|) times
 // |activation|, which bounds every partial sum:
 //  - each float update rounds a partial sum: two for a block of a quantised type, one for 16
-//  columns
-//    of a float type (and four more in the tree);
+//    columns of a float type (and four more in the tree);
 //  - d * da, the integer and three steps of dequantize round a share of A each: below 6 A in all.
 TEST_P(Dot, IsCloseToDoublePrecision) {
   const DType dtype = GetParam();
@@ -63,7 +62,7 @@ TEST_P(Dot, IsCloseToDoublePrecision) {
 
       double exact = 0.0, magnitude = 0.0;
       for (int64_t i = 0; i < k; ++i) {
-        const double a = activation(t.activation, x.data(), i);
+        const double a = activation(t.activation, x.data(), k, i);
         const double weight = weights[static_cast<size_t>(i)];
         exact += weight * a;
         magnitude +=

@@ -107,6 +107,8 @@ const Row kRows[] = {
     {R"("user": "u", "safety_identifier": "s", "metadata": {"a": "b"}, "service_tier": "auto")",
      nullptr},
     {R"("user": 5)", "user"},
+    {R"("metadata": "m")", "metadata"},
+    {R"("service_tier": 1)", "service_tier"},
     {R"("prompt_cache_key": "k", "prompt_cache_retention": "24h", "prompt_cache_options": {})",
      nullptr},
     {R"("store": true)", nullptr},
@@ -149,6 +151,12 @@ const Row kRows[] = {
     {R"("structured_outputs": {"regex": "a"})", "structured_outputs", kUnsupported},
     {R"("grammar": "root ::= x")", "grammar", kUnsupported},
     {R"("chat_template": "{{ messages }}")", "chat_template", kUnsupported},
+    {R"("n_predict": 5)", nullptr},
+    {R"("n_predict": 0)", "n_predict"},
+    {R"("n_probs": 5)", "n_probs", kUnsupported},
+    {R"("typical_p": 1.0, "top_n_sigma": -1, "mirostat": 0)", nullptr},
+    {R"("typical_p": 0.5)", "typical_p", kUnsupported},
+    {R"("top_n_sigma": 2)", "top_n_sigma", kUnsupported},
 };
 
 TEST(ChatRequest, ReadsOrRefusesEachField) {
@@ -188,6 +196,11 @@ TEST(ChatRequest, KeepsWhatItRead) {
   EXPECT_EQ(request->choices, 3);
   EXPECT_EQ(request->min_tokens, 4);
   EXPECT_TRUE(request->stream && request->include_usage && request->continuous_usage);
+}
+
+TEST(ChatRequest, TakesTheLimitUnderLlamaCppsName) {
+  EXPECT_EQ(parse_with(R"("n_predict": 5)").value().max_tokens, 5);
+  EXPECT_EQ(parse_with(R"("n_predict": 5, "max_tokens": 6)").value().max_tokens, 6);
 }
 
 TEST(ChatRequest, MaxCompletionTokensWins) {

@@ -3,98 +3,13 @@
 
 #include <thread>
 
-#include <boost/json.hpp>
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "tests/server/fakes.h"
-#include "tests/server/raw_client.h"
+#include "tests/server/running_server.h"
 
 namespace tandem::server {
 namespace {
-
-namespace json = boost::json;
-using testing::FakeScheduler;
-using testing::RawClient;
-
-constexpr char kChat[] = "/v1/chat/completions";
-constexpr char kHello[] = R"({"messages": [{"role": "user", "content": "hi"}]})";
-
-std::string hello_with(const std::string& fields) {
-  return R"({"messages": [{"role": "user", "content": "hi"}], )" + fields + "}";
-}
-
-// A server in a thread.
-class RunningServer {
- public:
-  explicit RunningServer(Options options = {}) : server_(local(std::move(options))) {
-    thread_ = std::thread([this] { server_.run(); });
-  }
-  ~RunningServer() { stop(); }
-
-  void stop() {
-    server_.stop();
-    if (thread_.joinable()) thread_.join();
-  }
-  Server& server() { return server_; }
-  RawClient connect(int receive_buffer = 0) { return RawClient(server_.port(), receive_buffer); }
-  std::string get(const std::string& path, const std::string& headers = "") {
-    RawClient client(server_.port());
-    client.get(path, headers);
-    return client.read_response();
-  }
-  std::string post(const std::string& path, const std::string& body,
-                   const std::string& headers = "") {
-    RawClient client(server_.port());
-    client.post(path, body, headers);
-    return client.read_response();
-  }
-
- private:
-  static Options local(Options options) {
-    options.host = "127.0.0.1";
-    options.port = 0;
-    return options;
-  }
-  Server server_;
-  std::thread thread_;
-};
-
-class ServerTest : public ::testing::Test {
- protected:
-  explicit ServerTest(Options options = {}) : running(std::move(options)) {
-    running.server().set_model(testing::fake_model(), scheduler);
-  }
-
-  FakeScheduler scheduler;
-  RunningServer running;
-};
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-std::string status_of(const std::string& response) { return response.substr(9, 3); }
-
-json::value body_of(const std::string& response) {
-  return json::parse(response.substr(response.find("\r\n\r\n") + 4));
-}
-
-std::string error_code(const std::string& response) {
-  const json::value code = body_of(response).at("error").at("code");
-  return code.is_null() ? "" : std::string(code.as_string());
-}
-
-// The data of each event in a stream.
-std::vector<std::string> events_of(const std::string& response) {
-  std::vector<std::string> events;
-  for (size_t at = 0; (at = response.find("data: ", at)) != std::string::npos;) {
-    const size_t end = response.find("\n\n", at);
-    events.push_back(response.substr(at + 6, end - at - 6));
-    at = end;
-  }
-  return events;
-}
 
 TEST(ServerStart, AnswersBeforeThereIsAModel) {
   RunningServer running;
@@ -335,25 +250,6 @@ TEST_F(ServerTest, RefusesWhatIsNoRequest) {
   EXPECT_EQ(status_of(form.read_response()), "415");
 }
 
-TEST_F(ServerTest, RefusesMalformedHttp) {
-  for (const std::string& bytes :
-       {std::string("nonsense\r\n\r\n"), std::string("GET / HTTP/9.9\r\n\r\n"),
-        std::string("GET /a b HTTP/1.1\r\n\r\n"), std::string(100, '\0') + "\r\n\r\n",
-        std::string("POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"),
-        std::string("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
-        std::string("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")}) {
-    RawClient client = running.connect();
-    client.send(bytes);
-    const std::string response = client.read_to_end();
-    EXPECT_EQ(status_of(response), "400") << bytes;
-    EXPECT_TRUE(has(response, "connection: close\r\n"));
-  }
-  RawClient big_head = running.connect();
-  big_head.send("GET / HTTP/1.1\r\nx: " + std::string(100000, 'x') + "\r\n\r\n");
-  EXPECT_EQ(status_of(big_head.read_to_end()), "431");
-  EXPECT_EQ(status_of(running.get("/health")), "200");
-}
-
 TEST_F(ServerTest, AnswersHeadAndOptions) {
   RawClient client = running.connect();
   client.send("HEAD /v1/models HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -370,66 +266,6 @@ TEST_F(ServerTest, AnswersHeadAndOptions) {
 TEST_F(ServerTest, ReplacesUnusableRequestIds) {
   const std::string response = running.get("/health", "x-request-id: a b\r\n");
   EXPECT_TRUE(has(response, "x-request-id: req_")) << response;
-}
-
-struct SmallLimits : ServerTest {
-  static Options limits() {
-    Options options;
-    options.max_body_bytes = 1000;
-    options.header_seconds = 0.2;
-    options.body_seconds = 0.2;
-    options.idle_seconds = 0.4;
-    options.sse_ping_seconds = 0.05;
-    return options;
-  }
-  SmallLimits() : ServerTest(limits()) {}
-};
-
-TEST_F(SmallLimits, RefusesLargeBodies) {
-  // The response must reach a client that sends all of it before it reads.
-  EXPECT_EQ(status_of(running.post(kChat, std::string(20 << 20, 'x'))), "413");
-  RawClient chunked = running.connect();
-  chunked.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
-  for (int i = 0; i < 20; ++i) chunked.send("100\r\n" + std::string(256, 'x') + "\r\n");
-  EXPECT_EQ(status_of(chunked.read_response()), "413");
-  RawClient polite = running.connect();
-  polite.send(
-      "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n"
-      "Expect: 100-continue\r\n\r\n");
-  EXPECT_EQ(status_of(polite.read_response()), "413");
-}
-
-TEST_F(SmallLimits, InvitesTheBodyOfAClientThatAsks) {
-  RawClient client = running.connect();
-  const std::string body = kHello;
-  client.send(
-      "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
-      "Content-Length: " +
-      std::to_string(body.size()) + "\r\n\r\n");
-  EXPECT_EQ(client.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
-  client.send(body);
-  EXPECT_TRUE(has(client.read_response(), "Hello"));
-}
-
-TEST_F(SmallLimits, DoesNotWaitForever) {
-  for (const char* start : {"", "GET /hea", "POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc"}) {
-    RawClient client = running.connect();
-    client.send(start);
-    EXPECT_EQ(client.read_to_end(), "") << start;  // returns as the server closes
-  }
-}
-
-TEST_F(SmallLimits, LetsLongAnswersTakeTheirTime) {
-  scheduler.play({.answer = "abcdef", .token_time = std::chrono::milliseconds(100)});
-  EXPECT_TRUE(has(running.post(kChat, kHello), "abcdef"));
-}
-
-TEST_F(SmallLimits, PingsSilentStreams) {
-  scheduler.play({.silent = true});
-  RawClient client = running.connect();
-  client.post(kChat, hello_with(R"("stream": true)"));
-  client.read_until("\r\n\r\n");
-  EXPECT_TRUE(has(client.read_until(": ping\n\n"), ": ping"));
 }
 
 struct Guarded : ServerTest {
