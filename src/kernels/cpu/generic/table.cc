@@ -23,7 +23,9 @@ void fill_table(Table& table) {
   table.softmax = lanes::softmax<Vec16>;
   table.sigmoid = lanes::sigmoid<Vec16>;
   table.attention = lanes::attention<Vec16>;
+  table.merge_attention = lanes::merge_attention<Vec16>;
   table.store_kv = lanes::store_kv<Vec16>;
+  table.store_kv_column = lanes::store_kv_column<Vec16>;
 }
 
 }  // namespace tandem::cpu::generic
