@@ -122,6 +122,16 @@ struct AttentionMergeParams {
   float* out;  // [value_dim]
 };
 
+// Rotates each head's pairs (a, b) to (a cos - b sin, a sin + b cos), in place.
+struct RopeParams {
+  float* x;  // heads, head_stride floats apart
+  int64_t head_stride;
+  int heads;
+  int dims;            // rotated, even
+  bool interleaved;    // pairs are (2 i, 2 i + 1); else (i, i + dims / 2)
+  const float* table;  // interleaved: (cos, sin) of each pair; else all cos, then all sin
+};
+
 struct Table {
   std::string_view name;  // "generic", "avx2", "avx512"
   bool supported;         // by this machine; all other fields are null where it is not
@@ -135,6 +145,7 @@ struct Table {
   void (*multiply_add)(const float* x, float factor, float* y, int64_t n);  // y = fma(factor, x, y)
   void (*softmax)(float* x, int64_t n);                                     // in place
   void (*sigmoid)(float* x, int64_t n);                                     // in place
+  void (*rope)(const RopeParams&);
   void (*attention)(const AttentionParams&);
   void (*merge_attention)(const AttentionMergeParams&);
   // Float -> cache type, nearest even: n values, a multiple of 16, as a row, or as a column of a

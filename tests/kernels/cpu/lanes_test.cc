@@ -152,6 +152,42 @@ TEST(Lanes, CacheTypesRoundToNearestEven) {
   EXPECT_EQ(second, 0x3f82);  // 1.015625
 }
 
+TEST(Lanes, RopeEqualsItsDefinition) {
+  constexpr int kHeads = 3;
+  for (const int dims : {2, 16, 30, 64, 96, 128}) {
+    const auto n = static_cast<size_t>(dims);
+    const size_t stride = n + 5;
+    const auto x = random_floats(kHeads * stride, 2.0F, 11);
+    const auto table = random_floats(n, 1.0F, 12);
+    for (const bool interleaved : {true, false}) {
+      const size_t half = n / 2, step = interleaved ? 2 : 1, second = interleaved ? 1 : half;
+      auto truth = x;
+      for (size_t h = 0; h < kHeads; ++h) {
+        for (size_t i = 0; i < half; ++i) {
+          const float cos = table[i * step], sin = table[i * step + second];
+          float& a = truth[h * stride + i * step];
+          float& b = truth[h * stride + i * step + second];
+          const float rotated = a * cos - b * sin;
+          b = a * sin + b * cos;
+          a = rotated;
+        }
+      }
+      for (const Table& isa : tables()) {
+        if (!isa.supported) continue;
+        SCOPED_TRACE(std::string(isa.name) + " " + std::to_string(dims));
+        auto y = x;
+        isa.rope({.x = y.data(),
+                  .head_stride = static_cast<int64_t>(stride),
+                  .heads = kHeads,
+                  .dims = dims,
+                  .interleaved = interleaved,
+                  .table = table.data()});
+        expect_same_bits(y, truth);
+      }
+    }
+  }
+}
+
 TEST(Lanes, ColumnsOfATileTakeTheSameValuesAsRows) {
   const std::vector<float> x = random_floats(48, 1.0F, 9);
   for (const DType type : {DType::kF16, DType::kBF16, DType::kF32}) {

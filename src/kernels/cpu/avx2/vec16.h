@@ -84,6 +84,14 @@ struct Vec16 {
     return {add(x.lo, shifted.lo), add(x.hi, shifted.hi)};
   }
 
+  static Vec16 rotate_pairs(Vec16 x, Vec16 angles) {
+    const auto rotate = [](__m256 v, __m256 t) {
+      return _mm256_addsub_ps(_mm256_mul_ps(v, _mm256_moveldup_ps(t)),
+                              _mm256_mul_ps(_mm256_permute_ps(v, 0xb1), _mm256_movehdup_ps(t)));
+    };
+    return {rotate(x.lo, angles.lo), rotate(x.hi, angles.hi)};
+  }
+
   static void transpose(Vec16 (&rows)[16]) {
     // Quarters of 8 x 8; the two off the diagonal change places.
     __m256 a[8], b[8], c[8], d[8];

@@ -59,6 +59,13 @@ struct Vec16 {
         _mm512_castps_si512(x.v), _mm512_slli_epi32(_mm512_castps_si512(shifted.v), 23)))};
   }
 
+  static Vec16 rotate_pairs(Vec16 x, Vec16 angles) {
+    const __m512 straight = _mm512_mul_ps(x.v, _mm512_moveldup_ps(angles.v));
+    const __m512 crossed =
+        _mm512_mul_ps(_mm512_permute_ps(x.v, 0xb1), _mm512_movehdup_ps(angles.v));
+    return {_mm512_mask_sub_ps(_mm512_add_ps(straight, crossed), 0x5555, straight, crossed)};
+  }
+
   static void transpose(Vec16 (&rows)[16]) {
     // Pairs of rows, then fours: quad[4 i + j] has, in its 128-bit part p, column 4 p + j of rows
     // 4 i to 4 i + 3.

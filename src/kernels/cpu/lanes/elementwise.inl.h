@@ -1,4 +1,5 @@
-// Norm, activation, softmax and small vector kernels, written once over an instruction set's Vec16.
+// Norm, activation, softmax, rotation and small vector kernels, written once over an instruction
+// set's Vec16.
 #pragma once
 
 #include <cmath>
@@ -103,6 +104,28 @@ void softmax(float* x, int64_t n) {
   for_each_group(n, [&](int64_t i, int count) {
     store_group(load_group<V>(x + i, count) * factor, x + i, count);
   });
+}
+
+template <typename V>
+void rope(const RopeParams& p) {
+  const int64_t half = p.dims / 2;
+  for (int h = 0; h < p.heads; ++h) {
+    float* x = p.x + h * p.head_stride;
+    if (p.interleaved) {
+      for_each_group(p.dims, [&](int64_t i, int count) {
+        const V angles = load_group<V>(p.table + i, count);
+        store_group(V::rotate_pairs(load_group<V>(x + i, count), angles), x + i, count);
+      });
+      continue;
+    }
+    for_each_group(half, [&](int64_t i, int count) {
+      const V a = load_group<V>(x + i, count), b = load_group<V>(x + half + i, count);
+      const V cos = load_group<V>(p.table + i, count);
+      const V sin = load_group<V>(p.table + half + i, count);
+      store_group(a * cos - b * sin, x + i, count);
+      store_group(a * sin + b * cos, x + half + i, count);
+    });
+  }
 }
 
 template <DType kType>
