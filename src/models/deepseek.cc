@@ -150,7 +150,7 @@ class DeepSeek : public Decoder {
            std::max({ops::linear_workspace_bytes(tokens, widest),
                      ops::linear_per_head_workspace_bytes(tokens, w.k_b),
                      ops::linear_per_head_workspace_bytes(tokens, w.v_b),
-                     ops::attention_workspace_bytes(cache, c.heads, threads)});
+                     ops::attention_workspace_bytes(cache, tokens, threads)});
   }
 
   std::vector<MlaWeights> layers_;

@@ -93,7 +93,7 @@ class Llama : public Decoder {
     return floats(int64_t{c.heads} * c.key_dim) + floats(int64_t{c.kv_heads} * c.key_dim) +
            floats(int64_t{c.kv_heads} * c.value_dim) + floats(int64_t{c.heads} * c.value_dim) +
            std::max(ops::linear_workspace_bytes(tokens, widest),
-                    ops::attention_workspace_bytes(cache, c.heads, threads));
+                    ops::attention_workspace_bytes(cache, tokens, threads));
   }
 
   std::vector<AttentionWeights> layers_;

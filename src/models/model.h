@@ -56,7 +56,7 @@ class Decoder {
   // What every layer of a step shares.
   struct Step {
     const ops::PagedTokens& where;
-    const float* rope_table;  // [T, rope dims / 2, 2]
+    const float* rope_table;  // [T, rope dims]
   };
   // y = attention(h): projections, rope, cache, attention, output projection. h, y: [T, M] f32
   virtual void attention(ops::Context& ctx, int layer, const Step& step, const ops::KvLayer& cache,

@@ -9,9 +9,11 @@
 
 namespace tandem::ops {
 
-// One layer's cache. A page holds keys [S, Hk, key_dim], then values [S, Hk, value_dim]; with
-// shared_values (MLA) a value is the first value_dim columns of its key and nothing is stored
-// twice.
+// One layer's cache. A page holds keys, then values, in tiles of 32 tokens, each head's on its own:
+//   keys [S / 32, Hk, key_dim, 32]   values [S / 32, Hk, 32, value_dim]
+// so that the products of queries with a tile's keys and of weights with its values both read it in
+// order. With shared_values (MLA) a value is the first value_dim columns of its key, nothing is
+// stored twice, and keys lie as rows: [S / 32, Hk, 32, key_dim].
 struct KvLayer {
   std::byte* data;  // page 0
   DType dtype;
@@ -41,6 +43,7 @@ void append_kv(Context& ctx, const KvLayer& layer, const PagedTokens& where, con
 // contiguous; out: [T, H, value_dim] contiguous. f32
 void attention(Context& ctx, const KvLayer& layer, const PagedTokens& where, const float* q,
                int64_t heads, float scale, float* out);
-size_t attention_workspace_bytes(const KvLayer& layer, int64_t heads, int threads);
+// Scratch that attention() takes for at most `tokens` tokens.
+size_t attention_workspace_bytes(const KvLayer& layer, int64_t tokens, int threads);
 
 }  // namespace tandem::ops

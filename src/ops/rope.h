@@ -30,7 +30,7 @@ struct RopeConfig {
 // Angles per position of one pair of dimensions each. [dims / 2]
 std::vector<double> rope_frequencies(const RopeConfig& config);
 
-// cos and sin of the step's positions: table[t, i] = (cos, sin). [T, dims / 2, 2] f32
+// cos and sin of the step's positions, as cpu::RopeParams wants them for the style. [T, dims] f32
 void fill_rope_table(Context& ctx, const RopeConfig& config, const std::vector<double>& frequencies,
                      const int32_t* positions, int64_t tokens, float* table);
 

@@ -52,9 +52,20 @@ Table make_table(std::string_view name, bool supported, void (*fill)(Table&)) {
 
 }  // namespace
 
-int64_t attention_scratch_floats(int heads, int key_dim, int value_dim) {
-  return int64_t{kAttentionTile} * (key_dim + value_dim) + 2 * int64_t{heads};
+int attention_span(int num_keys) {
+  int span = kAttentionAlignment;
+  while (num_keys > kAttentionSpans * span) span *= 2;
+  return span;
 }
+
+int64_t attention_scratch_floats(int key_dim, int value_dim) {
+  // A tile of keys and of values, each query's weights in it, its output in two layouts, and
+  // itself.
+  return int64_t{kAttentionTile} * (key_dim + value_dim) +
+         int64_t{kAttentionQueries} * (kAttentionTile + 2 * value_dim + key_dim);
+}
+
+int64_t attention_partial_floats(int value_dim) { return value_dim + 16; }
 
 std::span<const Table> tables() {
   static const std::array<Table, 5> list = {

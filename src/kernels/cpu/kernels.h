@@ -52,29 +52,85 @@ struct RmsNormParams {
   float epsilon;
 };
 
-// Attention of some heads that share one key/value head, for one token, over keys 0 .. num_keys-1
-// of its sequence. Softmax is online over tiles of kAttentionTile keys counted from the sequence's
-// start, so the bits depend on nothing but the keys.
+// Attention of a block: some tokens of one sequence that follow each other, each with some heads
+// that share a key/value head. A token sees the keys up to its own position.
+//
+// Definition, for one query. Every step is one chain of scalar operations, so a kernel may put
+// queries, keys or columns into its lanes and gives the same bits:
+//  - score of a key = (fma over the dimensions in order, starting from 0) * scale
+//  - the sequence's keys fall into spans of attention_span(number of keys), a span into tiles of
+//    kAttentionTile; both are counted from the sequence's start
+//  - within a span, tile by tile (online softmax, Milakov & Gimelshein 2018), starting from
+//    maximum -infinity and zeros: m = max(maximum, scores), c = exp(maximum - m),
+//    p_i = exp(score_i - m), sum = fma(sum, c, tree of p_i), each column of the output = output *
+//    c, then fma(p_i, value_i, output) in the order of keys. Keys that are not seen take no part.
+//    The tree: p_i + p_(i+16), then i and i+8, i+4, i+2, i+1.
+//  - spans in order: the first is the total; with m = max of both maxima, a = exp(total's - m) and
+//    b = exp(span's - m), total = fma(total, a, span * b) for the sum and each column
+//  - output * (1 / sum)
+//
+//   q [tokens, heads, key_dim] f32, tokens q_token_stride floats apart. A page of the cache holds
+//   tiles of 32 tokens, k_tile_stride and v_tile_stride bytes apart, and in one
+//     keys [key_dim, 32]     one key in each column
+//     values [32, value_dim]
+//   or, where k == v (multi-head latent attention: values are the first columns of keys),
+//     keys [32, key_dim]
 inline constexpr int kAttentionTile = 32;
+// Queries of a block at most. They share one widening of a tile to floats, which then costs 2 % of
+// the arithmetic; and their outputs stay in a core's own cache.
+inline constexpr int kAttentionQueries = 64;
+// Spans of a sequence at most: what one long sequence can be split into for threads.
+inline constexpr int kAttentionSpans = 16;
+// The tokens of a block lie between two multiples of this position, the shortest span, so that they
+// have the same spans.
+inline constexpr int kAttentionAlignment = 64;
+int attention_span(int num_keys);
+
 struct AttentionParams {
-  const float* q;          // [heads, key_dim] f32
-  const std::byte* k;      // page 0's first key of this key/value head; kv_dtype
-  const std::byte* v;      // page 0's first value; for MLA the same memory as k
-  float* out;              // [heads, value_dim] f32
-  float* scratch;          // attention_scratch_floats(...) floats
-  const int32_t* pages;    // the sequence's page numbers
-  int64_t page_stride;     // bytes from a page to the next
-  int64_t k_token_stride;  // bytes from a token's key to the next token's in a page
-  int64_t v_token_stride;
-  int page_size;  // tokens in a page, a multiple of kAttentionTile
-  int num_keys;   // > 0
-  int heads;
+  const float* q;
+  int64_t q_token_stride;
+  const std::byte* k;  // page 0's first tile of the key/value head; kv_dtype
+  const std::byte* v;
+  float* out;  // [tokens, heads, value_dim] f32, tokens out_token_stride floats apart
+  int64_t out_token_stride;
+  float* partial;  // null, or takes the result of one span instead of out: [tokens, heads, row]
+                   // with rows of attention_partial_floats: output, maximum, sum
+  int span;        // with partial
+  float* scratch;  // attention_scratch_floats(...) floats, aligned to 64 bytes
+  const int32_t* pages;  // the sequence's page numbers
+  int64_t page_stride;   // bytes from a page to the next
+  int64_t k_tile_stride;
+  int64_t v_tile_stride;
+  int page_size;   // tokens in a page, a multiple of kAttentionTile
+  int first_keys;  // number of keys that the first token sees; each further token sees one more
+  int tokens;
+  int heads;  // tokens * heads <= kAttentionQueries; for k == v with heads rounded up to 16
   int key_dim;
-  int value_dim;
+  int value_dim;  // a multiple of 16; so is key_dim
   float scale;
   DType kv_dtype;  // kF32, kF16 or kBF16
 };
-int64_t attention_scratch_floats(int heads, int key_dim, int value_dim);
+int64_t attention_scratch_floats(int key_dim, int value_dim);
+int64_t attention_partial_floats(int value_dim);
+
+// Brings a query's spans together.
+struct AttentionMergeParams {
+  const float* partial;  // span 0's row of the query
+  int64_t span_stride;   // floats
+  int spans;
+  int value_dim;
+  float* out;  // [value_dim]
+};
+
+// Rotates each head's pairs (a, b) to (a cos - b sin, a sin + b cos), in place.
+struct RopeParams {
+  float* x;  // heads, head_stride floats apart
+  int64_t head_stride;
+  int heads;
+  int dims;            // rotated, even
+  bool interleaved;    // pairs are (2 i, 2 i + 1); else (i, i + dims / 2)
+  const float* table;  // interleaved: (cos, sin) of each pair; else all cos, then all sin
+};
 
 struct Table {
   std::string_view name;  // "generic", "avx2", "avxvnni", "avx512", "amx"
@@ -89,9 +145,13 @@ struct Table {
   void (*multiply_add)(const float* x, float factor, float* y, int64_t n);  // y = fma(factor, x, y)
   void (*softmax)(float* x, int64_t n);                                     // in place
   void (*sigmoid)(float* x, int64_t n);                                     // in place
+  void (*rope)(const RopeParams&);
   void (*attention)(const AttentionParams&);
-  void (*store_kv)(const float* x, std::byte* out, int64_t n,
-                   DType kv_dtype);  // float -> cache type, nearest even
+  void (*merge_attention)(const AttentionMergeParams&);
+  // Float -> cache type, nearest even: n values, a multiple of 16, as a row, or as a column of a
+  // tile [n, kAttentionTile].
+  void (*store_kv)(const float* x, std::byte* out, int64_t n, DType kv_dtype);
+  void (*store_kv_column)(const float* x, std::byte* out, int64_t n, DType kv_dtype);
 };
 
 // All tables of this binary, slowest first, unsupported ones included.

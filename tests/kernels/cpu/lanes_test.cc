@@ -152,133 +152,61 @@ TEST(Lanes, CacheTypesRoundToNearestEven) {
   EXPECT_EQ(second, 0x3f82);  // 1.015625
 }
 
-struct AttentionCase {
-  int heads, key_dim, value_dim, page_size, num_keys;
-  bool shared;
-  DType dtype;
-};
-
-class LanesAttention : public ::testing::TestWithParam<AttentionCase> {};
-
-// A cache with the sequence's keys on scattered pages.
-struct Cache {
-  std::vector<std::byte> memory;
-  std::vector<int32_t> pages;
-  std::vector<float> keys, values;  // as stored, decoded: [num_keys, dim]
-  AttentionParams params;
-};
-
-float stored_value(const std::byte* p, DType type) {
-  if (type == DType::kF32) {
-    float f;
-    std::memcpy(&f, p, 4);
-    return f;
-  }
-  if (type == DType::kF16) {
-    _Float16 h;
-    std::memcpy(&h, p, 2);
-    return static_cast<float>(h);
-  }
-  uint16_t high;
-  std::memcpy(&high, p, 2);
-  const uint32_t bits = static_cast<uint32_t>(high) << 16;
-  float f;
-  std::memcpy(&f, &bits, 4);
-  return f;
-}
-
-Cache make_cache(const AttentionCase& c) {
-  Cache cache;
-  const int64_t width = c.dtype == DType::kF32 ? 4 : 2;
-  const int64_t k_row = c.key_dim * width, v_row = c.shared ? 0 : c.value_dim * width;
-  const int num_pages = (c.num_keys + c.page_size - 1) / c.page_size;
-  const int64_t page = c.page_size * (k_row + v_row);
-  cache.memory.resize(static_cast<size_t>(page * (num_pages + 2)));
-  for (int i = 0; i < num_pages; ++i) cache.pages.push_back(num_pages + 1 - i);
-  for (int key = 0; key < c.num_keys; ++key) {
-    std::byte* base = cache.memory.data() + cache.pages[key / c.page_size] * page;
-    std::byte* k = base + key % c.page_size * k_row;
-    const auto x = random_floats(static_cast<size_t>(c.key_dim), 1.0F, 100 + key);
-    generic().store_kv(x.data(), k, c.key_dim, c.dtype);
-    std::byte* v = k;
-    if (!c.shared) {
-      v = base + c.page_size * k_row + key % c.page_size * v_row;
-      const auto y = random_floats(static_cast<size_t>(c.value_dim), 1.0F, 9000 + key);
-      generic().store_kv(y.data(), v, c.value_dim, c.dtype);
-    }
-    for (int i = 0; i < c.key_dim; ++i) cache.keys.push_back(stored_value(k + i * width, c.dtype));
-    for (int i = 0; i < c.value_dim; ++i) {
-      cache.values.push_back(stored_value(v + i * width, c.dtype));
-    }
-  }
-  cache.params = {};
-  cache.params.k = cache.memory.data();
-  cache.params.v = c.shared ? cache.memory.data() : cache.memory.data() + c.page_size * k_row;
-  cache.params.pages = cache.pages.data();
-  cache.params.page_stride = page;
-  cache.params.k_token_stride = k_row;
-  cache.params.v_token_stride = c.shared ? k_row : v_row;
-  cache.params.page_size = c.page_size;
-  cache.params.num_keys = c.num_keys;
-  cache.params.heads = c.heads;
-  cache.params.key_dim = c.key_dim;
-  cache.params.value_dim = c.value_dim;
-  cache.params.scale = 1.0F / std::sqrt(static_cast<float>(c.key_dim));
-  cache.params.kv_dtype = c.dtype;
-  return cache;
-}
-
-std::vector<float> run(const Table& table, const AttentionCase& c, AttentionParams params,
-                       const std::vector<float>& q) {
-  std::vector<float> out(static_cast<size_t>(c.heads * c.value_dim), -1.0F);
-  std::vector<float> scratch(
-      static_cast<size_t>(attention_scratch_floats(c.heads, c.key_dim, c.value_dim)));
-  params.q = q.data();
-  params.out = out.data();
-  params.scratch = scratch.data();
-  table.attention(params);
-  return out;
-}
-
-TEST_P(LanesAttention, EqualsGenericAndSoftmaxInDouble) {
-  const AttentionCase& c = GetParam();
-  const Cache cache = make_cache(c);
-  const auto q = random_floats(static_cast<size_t>(c.heads * c.key_dim), 2.0F, 8);
-  const std::vector<float> truth = run(generic(), c, cache.params, q);
-  for (int h = 0; h < c.heads; ++h) {
-    std::vector<double> weights;
-    double highest = -1e300, total = 0.0;
-    for (int key = 0; key < c.num_keys; ++key) {
-      double s = 0.0;
-      for (int i = 0; i < c.key_dim; ++i) {
-        s += static_cast<double>(q[h * c.key_dim + i]) * cache.keys[key * c.key_dim + i];
+TEST(Lanes, RopeEqualsItsDefinition) {
+  constexpr int kHeads = 3;
+  for (const int dims : {2, 16, 30, 64, 96, 128}) {
+    const auto n = static_cast<size_t>(dims);
+    const size_t stride = n + 5;
+    const auto x = random_floats(kHeads * stride, 2.0F, 11);
+    const auto table = random_floats(n, 1.0F, 12);
+    for (const bool interleaved : {true, false}) {
+      const size_t half = n / 2, step = interleaved ? 2 : 1, second = interleaved ? 1 : half;
+      auto truth = x;
+      for (size_t h = 0; h < kHeads; ++h) {
+        for (size_t i = 0; i < half; ++i) {
+          const float cos = table[i * step], sin = table[i * step + second];
+          float& a = truth[h * stride + i * step];
+          float& b = truth[h * stride + i * step + second];
+          const float rotated = a * cos - b * sin;
+          b = a * sin + b * cos;
+          a = rotated;
+        }
       }
-      weights.push_back(s * cache.params.scale);
-      highest = std::max(highest, weights.back());
-    }
-    for (double& w : weights) total += w = std::exp(w - highest);
-    for (int i = 0; i < c.value_dim; ++i) {
-      double expected = 0.0;
-      for (int key = 0; key < c.num_keys; ++key) {
-        expected += weights[key] / total * cache.values[key * c.value_dim + i];
+      for (const Table& isa : tables()) {
+        if (!isa.supported) continue;
+        SCOPED_TRACE(std::string(isa.name) + " " + std::to_string(dims));
+        auto y = x;
+        isa.rope({.x = y.data(),
+                  .head_stride = static_cast<int64_t>(stride),
+                  .heads = kHeads,
+                  .dims = dims,
+                  .interleaved = interleaved,
+                  .table = table.data()});
+        expect_same_bits(y, truth);
       }
-      // Values are about 1; scores lose some 1e-6 relative, which exp turns into the same share of
-      // a weight.
-      EXPECT_NEAR(truth[h * c.value_dim + i], expected, 2e-5);
     }
   }
-  for_each_isa(
-      [&](const Table& table) { expect_same_bits(run(table, c, cache.params, q), truth); });
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, LanesAttention,
-                         ::testing::Values(AttentionCase{1, 16, 16, 32, 1, false, DType::kF32},
-                                           AttentionCase{3, 32, 32, 32, 31, false, DType::kF16},
-                                           AttentionCase{4, 64, 64, 64, 129, false, DType::kF16},
-                                           AttentionCase{2, 128, 128, 64, 200, false, DType::kBF16},
-                                           AttentionCase{5, 80, 48, 32, 97, false, DType::kF32},
-                                           AttentionCase{8, 576, 512, 256, 300, true, DType::kF16},
-                                           AttentionCase{2, 288, 256, 64, 65, true, DType::kF32}));
+TEST(Lanes, ColumnsOfATileTakeTheSameValuesAsRows) {
+  const std::vector<float> x = random_floats(48, 1.0F, 9);
+  for (const DType type : {DType::kF16, DType::kBF16, DType::kF32}) {
+    const size_t width = type == DType::kF32 ? 4 : 2;
+    std::vector<std::byte> row(48 * width);
+    generic().store_kv(x.data(), row.data(), 48, type);
+    for (const Table& table : tables()) {
+      if (!table.supported) continue;
+      std::vector<std::byte> tile(48 * kAttentionTile * width);
+      table.store_kv_column(x.data(), tile.data() + 5 * width, 48, type);
+      for (size_t i = 0; i < 48 * kAttentionTile; ++i) {
+        const std::vector<std::byte> none(width);
+        const std::byte* expected =
+            i % kAttentionTile == 5 ? &row[i / kAttentionTile * width] : none.data();
+        EXPECT_EQ(std::memcmp(&tile[i * width], expected, width), 0) << table.name << " " << i;
+      }
+    }
+  }
+}
 
 }  // namespace
 }  // namespace tandem::cpu

@@ -9,6 +9,9 @@
 namespace tandem::cpu::avx2 {
 
 struct Vec16 {
+  // Eight of the sixteen registers: enough to hide the latency of two fma units.
+  static constexpr int kAccumulators = 4;
+
   __m256 lo, hi;
 
   static Vec16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -81,6 +84,43 @@ struct Vec16 {
     return {add(x.lo, shifted.lo), add(x.hi, shifted.hi)};
   }
 
+  static Vec16 rotate_pairs(Vec16 x, Vec16 angles) {
+    const auto rotate = [](__m256 v, __m256 t) {
+      return _mm256_addsub_ps(_mm256_mul_ps(v, _mm256_moveldup_ps(t)),
+                              _mm256_mul_ps(_mm256_permute_ps(v, 0xb1), _mm256_movehdup_ps(t)));
+    };
+    return {rotate(x.lo, angles.lo), rotate(x.hi, angles.hi)};
+  }
+
+  static void transpose(Vec16 (&rows)[16]) {
+    // Quarters of 8 x 8; the two off the diagonal change places.
+    __m256 a[8], b[8], c[8], d[8];
+    for (int i = 0; i < 8; ++i) {
+      a[i] = rows[i].lo;
+      b[i] = rows[i].hi;
+      c[i] = rows[8 + i].lo;
+      d[i] = rows[8 + i].hi;
+    }
+    transpose8(a);
+    transpose8(b);
+    transpose8(c);
+    transpose8(d);
+    for (int i = 0; i < 8; ++i) {
+      rows[i] = {a[i], c[i]};
+      rows[8 + i] = {b[i], d[i]};
+    }
+  }
+
+  // out[0 .. 3] = the sums, or maxima, of a, b, c and d.
+  static void store_sums(Vec16 a, Vec16 b, Vec16 c, Vec16 d, float* out) {
+    reduce_four(
+        a, b, c, d, [](__m256 x, __m256 y) { return _mm256_add_ps(x, y); }, out);
+  }
+  static void store_maxima(Vec16 a, Vec16 b, Vec16 c, Vec16 d, float* out) {
+    reduce_four(
+        a, b, c, d, [](__m256 x, __m256 y) { return _mm256_max_ps(x, y); }, out);
+  }
+
   float sum() const {
     const __m256 eight = _mm256_add_ps(lo, hi);
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
@@ -95,6 +135,37 @@ struct Vec16 {
   }
 
  private:
+  // The tree of sum() on four vectors, which come together in one as they get shorter.
+  template <typename Combine>
+  static void reduce_four(Vec16 a, Vec16 b, Vec16 c, Vec16 d, const Combine& combine, float* out) {
+    const auto halves = [&](const Vec16& x, const Vec16& y) {
+      const __m256 i = combine(x.lo, x.hi), j = combine(y.lo, y.hi);
+      return combine(_mm256_permute2f128_ps(i, j, 0x20), _mm256_permute2f128_ps(i, j, 0x31));
+    };
+    const __m256 ab = halves(a, b), cd = halves(c, d);
+    const __m256 two = combine(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    const __m256 one =
+        combine(_mm256_shuffle_ps(two, two, 0x88), _mm256_shuffle_ps(two, two, 0xdd));
+    _mm_storeu_ps(out, _mm_unpacklo_ps(_mm256_castps256_ps128(one), _mm256_extractf128_ps(one, 1)));
+  }
+  static void transpose8(__m256 (&rows)[8]) {
+    // quad[4 i + j] has, in its 128-bit part p, column 4 p + j of rows 4 i to 4 i + 3.
+    __m256 quad[8];
+    for (int i = 0; i < 8; i += 4) {
+      const __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(rows[i], rows[i + 1]));
+      const __m256d b = _mm256_castps_pd(_mm256_unpackhi_ps(rows[i], rows[i + 1]));
+      const __m256d c = _mm256_castps_pd(_mm256_unpacklo_ps(rows[i + 2], rows[i + 3]));
+      const __m256d d = _mm256_castps_pd(_mm256_unpackhi_ps(rows[i + 2], rows[i + 3]));
+      quad[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c));
+      quad[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+      quad[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d));
+      quad[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
+    }
+    for (int j = 0; j < 4; ++j) {
+      rows[j] = _mm256_permute2f128_ps(quad[j], quad[4 + j], 0x20);
+      rows[4 + j] = _mm256_permute2f128_ps(quad[j], quad[4 + j], 0x31);
+    }
+  }
   // All ones in lanes below n; n may be negative or above 8.
   static __m256i mask(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

@@ -22,8 +22,11 @@ void fill_table(Table& table) {
   table.multiply_add = lanes::multiply_add<Vec16>;
   table.softmax = lanes::softmax<Vec16>;
   table.sigmoid = lanes::sigmoid<Vec16>;
+  table.rope = lanes::rope<Vec16>;
   table.attention = lanes::attention<Vec16>;
+  table.merge_attention = lanes::merge_attention<Vec16>;
   table.store_kv = lanes::store_kv<Vec16>;
+  table.store_kv_column = lanes::store_kv_column<Vec16>;
 }
 
 }  // namespace tandem::cpu::avx512

@@ -5,10 +5,14 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace tandem::cpu::generic {
 
 struct Vec16 {
+  // Sums that a kernel keeps in registers at a time.
+  static constexpr int kAccumulators = 4;
+
   float lane[16];
 
   static Vec16 zero() { return broadcast(0.0F); }
@@ -94,6 +98,23 @@ struct Vec16 {
         [&](int i) { return from_bits(to_bits(x.lane[i]) + (to_bits(shifted.lane[i]) << 23)); });
   }
 
+  // Pairs of lanes (a, b) with (cos, sin) -> (a cos - b sin, a sin + b cos), each product rounded.
+  // With the sign in the sine: GCC 12 makes one fused instruction of alternating differences and
+  // sums of products, -ffp-contract=off or not.
+  static Vec16 rotate_pairs(const Vec16& x, const Vec16& angles) {
+    return map([&](int i) {
+      const float cos = angles.lane[i & ~1], sin = angles.lane[i | 1];
+      return x.lane[i] * cos + x.lane[i ^ 1] * (i % 2 == 0 ? -sin : sin);
+    });
+  }
+
+  // rows[i].lane[j] <-> rows[j].lane[i]
+  static void transpose(Vec16 (&rows)[16]) {
+    for (int i = 0; i < 16; ++i) {
+      for (int j = 0; j < i; ++j) std::swap(rows[i].lane[j], rows[j].lane[i]);
+    }
+  }
+
   // The fixed tree: lanes i and i+8, then i and i+4, i and i+2, i and i+1.
   float sum() const {
     float t[8];
@@ -106,6 +127,21 @@ struct Vec16 {
     float m = lane[0];
     for (int i = 1; i < 16; ++i) m = lane[i] > m ? lane[i] : m;
     return m;
+  }
+  // out[0 .. 3] = the sums, or maxima, of a, b, c and d.
+  static void store_sums(const Vec16& a, const Vec16& b, const Vec16& c, const Vec16& d,
+                         float* out) {
+    out[0] = a.sum();
+    out[1] = b.sum();
+    out[2] = c.sum();
+    out[3] = d.sum();
+  }
+  static void store_maxima(const Vec16& a, const Vec16& b, const Vec16& c, const Vec16& d,
+                           float* out) {
+    out[0] = a.maximum();
+    out[1] = b.maximum();
+    out[2] = c.maximum();
+    out[3] = d.maximum();
   }
 
  private:

@@ -1,137 +1,148 @@
-// Paged attention of the heads that share a key/value head, for one token, over an instruction
-// set's Vec16.
-//
-// Keys are walked in tiles of kAttentionTile from the sequence's start; a running maximum, sum and
-// output per head are rescaled once per tile (online softmax, Milakov & Gimelshein 2018). A tile
-// never crosses a page.
-//
-//   scratch: key tile [32, key_dim] | value tile [32, value_dim] (MLA: the key tile's first
-//   columns) | maximum [heads] | sum [heads]
+// Paged attention over an instruction set's Vec16: the walk over spans and tiles, and how spans
+// come together. The definition is in kernels.h; the work inside a tile in attention_keys.inl.h and
+// attention_queries.inl.h.
 #pragma once
 
-#include <limits>
-
-#include "kernels/cpu/lanes/elementwise.inl.h"
+#include "kernels/cpu/lanes/attention_queries.inl.h"
 
 namespace tandem::cpu::lanes {
 
-// Rows of the cache -> floats, rows dim floats apart.
+// What total and span are multiplied with when they come together.
 template <typename V>
-inline void widen_tile(const std::byte* first, int64_t token_stride, int keys, int dim, DType dtype,
-                       float* tile) {
-  for (int key = 0; key < keys; ++key) {
-    const std::byte* row = first + key * token_stride;
-    for (int i = 0; i < dim; i += 16) load_kv<V>(row, i, dtype).store(tile + key * dim + i);
+struct MergeFactors {
+  V total, span;
+};
+
+// Brings together the maxima and sums of 16 queries.
+template <typename V>
+inline MergeFactors<V> merge_sums(V span_maximum, V span_sum, V& maximum, V& sum) {
+  const V highest = V::max(span_maximum, maximum);
+  const MergeFactors<V> factors = {exp_bounded(maximum - highest),
+                                   exp_bounded(span_maximum - highest)};
+  maximum = highest;
+  sum = V::fma(sum, factors.total, span_sum * factors.span);
+  return factors;
+}
+
+template <typename V>
+inline void merge_output(const float* span, V total_factor, V span_factor, float* out, int width) {
+  for (int i = 0; i < width; i += 16) {
+    V::fma(V::load(out + i), total_factor, V::load(span + i) * span_factor).store(out + i);
   }
 }
 
-// scores[key] = scale * (q . k[key]); four keys at a time hide the latency of fma, and change no
-// bit.
 template <typename V>
-inline void score_tile(const float* q, const float* tile, int keys, int dim, float scale,
-                       float* scores) {
-  int key = 0;
-  for (; key + 4 <= keys; key += 4) {
-    const float* row = tile + key * dim;
-    V a = V::zero(), b = V::zero(), c = V::zero(), d = V::zero();
-    for (int i = 0; i < dim; i += 16) {
-      const V query = V::load(q + i);
-      a = V::fma(query, V::load(row + i), a);
-      b = V::fma(query, V::load(row + dim + i), b);
-      c = V::fma(query, V::load(row + 2 * dim + i), c);
-      d = V::fma(query, V::load(row + 3 * dim + i), d);
+inline void copy_scaled(const float* from, V factor, float* out, int width) {
+  for (int i = 0; i < width; i += 16) (V::load(from + i) * factor).store(out + i);
+}
+
+template <typename V>
+inline AttentionTilePointers tile_at(const AttentionParams& p, int first) {
+  const int64_t page = p.pages[first / p.page_size] * p.page_stride;
+  const int64_t tile = first % p.page_size / kAttentionTile;
+  return {p.k + page + tile * p.k_tile_stride, p.v + page + tile * p.v_tile_stride};
+}
+
+// The spans of a block's queries that came together so far. Lanes are those of the tiles.
+template <typename V>
+struct AttentionTotal {
+  alignas(64) float maximum[kAttentionQueries], sum[kAttentionQueries];
+  alignas(64) float total_factor[kAttentionQueries], span_factor[kAttentionQueries];
+
+  void begin(const float* span_maximum, const float* span_sum) {
+    for (int i = 0; i < kAttentionQueries; i += 16) {
+      V::load(span_maximum + i).store(maximum + i);
+      V::load(span_sum + i).store(sum + i);
     }
-    scores[key] = a.sum() * scale;
-    scores[key + 1] = b.sum() * scale;
-    scores[key + 2] = c.sum() * scale;
-    scores[key + 3] = d.sum() * scale;
   }
-  for (; key < keys; ++key) {
-    V a = V::zero();
-    for (int i = 0; i < dim; i += 16) {
-      a = V::fma(V::load(q + i), V::load(tile + key * dim + i), a);
+  void merge(const float* span_maximum, const float* span_sum) {
+    for (int i = 0; i < kAttentionQueries; i += 16) {
+      V m = V::load(maximum + i), s = V::load(sum + i);
+      const MergeFactors<V> factors =
+          merge_sums(V::load(span_maximum + i), V::load(span_sum + i), m, s);
+      m.store(maximum + i);
+      s.store(sum + i);
+      factors.total.store(total_factor + i);
+      factors.span.store(span_factor + i);
     }
-    scores[key] = a.sum() * scale;
+  }
+};
+
+// Takes the result of a span to where it belongs.
+template <typename V, typename Tiles>
+void end_span(const AttentionParams& p, Tiles& tiles, bool first, bool last,
+              AttentionTotal<V>& total) {
+  const V one = V::broadcast(1.0F);
+  tiles.end_span();
+  if (first) {
+    total.begin(tiles.maximum(), tiles.sum());
+  } else {
+    total.merge(tiles.maximum(), tiles.sum());
+  }
+  for (int t = 0; t < p.tokens; ++t) {
+    for (int h = 0; h < p.heads; ++h) {
+      const int lane = tiles.lane(t, h);
+      const float* output = tiles.output(lane);
+      if (p.partial != nullptr) {
+        float* row = p.partial + int64_t{t * p.heads + h} * (p.value_dim + 16);
+        copy_scaled(output, one, row, p.value_dim);
+        row[p.value_dim] = total.maximum[lane];
+        row[p.value_dim + 1] = total.sum[lane];
+        continue;
+      }
+      float* out = p.out + t * p.out_token_stride + int64_t{h} * p.value_dim;
+      if (!first) {
+        merge_output(output, V::broadcast(total.total_factor[lane]),
+                     V::broadcast(total.span_factor[lane]), out, p.value_dim);
+        output = out;
+      }
+      if (first || last) {
+        copy_scaled(output, last ? V::broadcast(1.0F / total.sum[lane]) : one, out, p.value_dim);
+      }
+    }
   }
 }
 
-// out = out * factor + sum over keys of weight[key] * tile[key], keys in order.
-template <typename V, int kGroups>
-inline void accumulate_columns(const float* weights, const float* tile, int keys, int stride,
-                               float factor, float* out) {
-  V acc[kGroups];
-  const V f = V::broadcast(factor);
-  for (int g = 0; g < kGroups; ++g) acc[g] = V::load(out + 16 * g) * f;
-  for (int key = 0; key < keys; ++key) {
-    const V w = V::broadcast(weights[key]);
-    for (int g = 0; g < kGroups; ++g) {
-      acc[g] = V::fma(w, V::load(tile + key * stride + 16 * g), acc[g]);
+template <typename V, typename Tiles>
+void attention_over(const AttentionParams& p) {
+  Tiles tiles(p);
+  AttentionTotal<V> total;
+  const int keys = p.first_keys + p.tokens - 1;  // that the last token sees
+  const int span_keys = attention_span(keys);
+  const int first_span = p.partial != nullptr ? p.span : 0;
+  const int end = p.partial != nullptr ? p.span + 1 : (keys - 1) / span_keys + 1;
+  for (int span = first_span; span < end; ++span) {
+    tiles.start_span();
+    const int span_end = keys < (span + 1) * span_keys ? keys : (span + 1) * span_keys;
+    for (int first = span * span_keys; first < span_end; first += kAttentionTile) {
+      const int next = first + kAttentionTile < keys ? first + kAttentionTile : first;
+      tiles.add_tile(tile_at<V>(p, first), tile_at<V>(p, next), first);
     }
+    end_span(p, tiles, span == first_span, span + 1 == end, total);
   }
-  for (int g = 0; g < kGroups; ++g) acc[g].store(out + 16 * g);
 }
 
 template <typename V>
 void attention(const AttentionParams& p) {
-  constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-  const bool shared_rows = p.v == p.k;  // MLA: values are the first columns of the keys
-  float* key_tile = p.scratch;
-  float* value_tile = shared_rows ? key_tile : key_tile + kAttentionTile * p.key_dim;
-  const int value_stride = shared_rows ? p.key_dim : p.value_dim;
-  float* maximum = p.scratch + kAttentionTile * (p.key_dim + p.value_dim);
-  float* sum = maximum + p.heads;
-  for (int h = 0; h < p.heads; ++h) {
-    maximum[h] = kMinusInfinity;
-    sum[h] = 0.0F;
+  if (p.v == p.k) {
+    attention_over<V, QueriesInLanes<V>>(p);
+  } else {
+    attention_over<V, KeysInLanes<V>>(p);
   }
-  for (int i = 0; i < p.heads * p.value_dim; i += 16) V::zero().store(p.out + i);
+}
 
-  for (int first = 0; first < p.num_keys; first += kAttentionTile) {
-    const int keys = p.num_keys - first < kAttentionTile ? p.num_keys - first : kAttentionTile;
-    const int64_t page = p.pages[first / p.page_size] * p.page_stride;
-    const int64_t offset = first % p.page_size;
-    widen_tile<V>(p.k + page + offset * p.k_token_stride, p.k_token_stride, keys, p.key_dim,
-                  p.kv_dtype, key_tile);
-    if (!shared_rows) {
-      widen_tile<V>(p.v + page + offset * p.v_token_stride, p.v_token_stride, keys, p.value_dim,
-                    p.kv_dtype, value_tile);
-    }
-    for (int h = 0; h < p.heads; ++h) {
-      float weights[kAttentionTile];
-      for (int i = 0; i < kAttentionTile; ++i) weights[i] = kMinusInfinity;
-      score_tile<V>(p.q + h * p.key_dim, key_tile, keys, p.key_dim, p.scale, weights);
-
-      const V low = V::load(weights);
-      const V high = V::load(weights + 16);
-      const float tile_maximum = V::max(low, high).maximum();
-      const float new_maximum = tile_maximum > maximum[h] ? tile_maximum : maximum[h];
-      const V shift = V::broadcast(new_maximum);
-      const V e_low = exp(low - shift);
-      const V e_high = exp(high - shift);
-      e_low.store(weights);
-      e_high.store(weights + 16);
-      float correction[16];
-      exp(V::broadcast(maximum[h]) - shift).store(correction);
-      sum[h] = sum[h] * correction[0] + (e_low + e_high).sum();
-      maximum[h] = new_maximum;
-
-      float* out = p.out + h * p.value_dim;
-      int column = 0;
-      for (; column + 64 <= p.value_dim; column += 64) {
-        accumulate_columns<V, 4>(weights, value_tile + column, keys, value_stride, correction[0],
-                                 out + column);
-      }
-      for (; column < p.value_dim; column += 16) {
-        accumulate_columns<V, 1>(weights, value_tile + column, keys, value_stride, correction[0],
-                                 out + column);
-      }
-    }
+template <typename V>
+void merge_attention(const AttentionMergeParams& p) {
+  const float* row = p.partial;
+  V maximum = V::broadcast(row[p.value_dim]), sum = V::broadcast(row[p.value_dim + 1]);
+  copy_scaled(row, V::broadcast(1.0F), p.out, p.value_dim);
+  for (int span = 1; span < p.spans; ++span) {
+    row += p.span_stride;
+    const MergeFactors<V> factors = merge_sums(V::broadcast(row[p.value_dim]),
+                                               V::broadcast(row[p.value_dim + 1]), maximum, sum);
+    merge_output(row, factors.total, factors.span, p.out, p.value_dim);
   }
-  for (int h = 0; h < p.heads; ++h) {
-    const V factor = V::broadcast(1.0F / sum[h]);
-    float* out = p.out + h * p.value_dim;
-    for (int i = 0; i < p.value_dim; i += 16) (V::load(out + i) * factor).store(out + i);
-  }
+  copy_scaled(p.out, V::broadcast(1.0F) / sum, p.out, p.value_dim);
 }
 
 }  // namespace tandem::cpu::lanes

@@ -1,8 +1,11 @@
-// Norm, activation, softmax and small vector kernels, written once over an instruction set's Vec16.
+// Norm, activation, softmax, rotation and small vector kernels, written once over an instruction
+// set's Vec16.
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/lanes/math.inl.h"
@@ -85,9 +88,12 @@ void multiply_add(const float* x, float factor, float* y, int64_t n) {
 
 template <typename V>
 void softmax(float* x, int64_t n) {
-  float highest = -std::numeric_limits<float>::infinity();
-  for (int64_t i = 0; i < n; ++i) highest = x[i] > highest ? x[i] : highest;
-  const V shift = V::broadcast(highest);
+  V highest = V::broadcast(-std::numeric_limits<float>::infinity());
+  int64_t first = 0;
+  for (; first + 16 <= n; first += 16) highest = V::max(V::load(x + first), highest);
+  float maximum = highest.maximum();
+  for (; first < n; ++first) maximum = x[first] > maximum ? x[first] : maximum;
+  const V shift = V::broadcast(maximum);
   V total = V::zero();
   for_each_group(n, [&](int64_t i, int count) {
     const V e = exp(load_group<V>(x + i, count) - shift);
@@ -100,26 +106,71 @@ void softmax(float* x, int64_t n) {
   });
 }
 
-// One group of a cache row as floats.
 template <typename V>
-inline V load_kv(const std::byte* row, int64_t i, DType dtype) {
-  if (dtype == DType::kF16) return V::load_f16(row + 2 * i);
-  if (dtype == DType::kBF16) return V::load_bf16(row + 2 * i);
-  return V::load(reinterpret_cast<const float*>(row) + i);
+void rope(const RopeParams& p) {
+  const int64_t half = p.dims / 2;
+  for (int h = 0; h < p.heads; ++h) {
+    float* x = p.x + h * p.head_stride;
+    if (p.interleaved) {
+      for_each_group(p.dims, [&](int64_t i, int count) {
+        const V angles = load_group<V>(p.table + i, count);
+        store_group(V::rotate_pairs(load_group<V>(x + i, count), angles), x + i, count);
+      });
+      continue;
+    }
+    for_each_group(half, [&](int64_t i, int count) {
+      const V a = load_group<V>(x + i, count), b = load_group<V>(x + half + i, count);
+      const V cos = load_group<V>(p.table + i, count);
+      const V sin = load_group<V>(p.table + half + i, count);
+      store_group(a * cos - b * sin, x + i, count);
+      store_group(a * sin + b * cos, x + half + i, count);
+    });
+  }
+}
+
+template <DType kType>
+inline constexpr int kElementBytes = kType == DType::kF32 ? 4 : 2;
+
+// Sixteen elements of a float type, from element i on.
+template <typename V, DType kType>
+inline V load_elements(const std::byte* p, int64_t i) {
+  if constexpr (kType == DType::kF16) return V::load_f16(p + 2 * i);
+  if constexpr (kType == DType::kBF16) return V::load_bf16(p + 2 * i);
+  if constexpr (kType == DType::kF32) return V::load(reinterpret_cast<const float*>(p) + i);
+}
+
+template <typename V>
+inline void store_elements(V value, std::byte* out, DType dtype) {
+  if (dtype == DType::kF16) {
+    value.store_f16(out);
+  } else if (dtype == DType::kBF16) {
+    value.store_bf16(out);
+  } else {
+    value.store(reinterpret_cast<float*>(out));
+  }
 }
 
 template <typename V>
 void store_kv(const float* x, std::byte* out, int64_t n, DType kv_dtype) {
-  // n is a multiple of 16: cache rows are made of whole heads.
-  for (int64_t i = 0; i < n; i += 16) {
-    const V value = V::load(x + i);
-    if (kv_dtype == DType::kF16) {
-      value.store_f16(out + 2 * i);
-    } else if (kv_dtype == DType::kBF16) {
-      value.store_bf16(out + 2 * i);
-    } else {
-      value.store(reinterpret_cast<float*>(out) + i);
+  const int64_t bytes = kv_dtype == DType::kF32 ? 4 : 2;
+  for (int64_t i = 0; i < n; i += 16) store_elements(V::load(x + i), out + bytes * i, kv_dtype);
+}
+
+template <typename V>
+void store_kv_column(const float* x, std::byte* out, int64_t n, DType kv_dtype) {
+  const auto scatter = [&](auto bytes) {
+    std::byte group[64];
+    for (int64_t i = 0; i < n; i += 16) {
+      store_elements(V::load(x + i), group, kv_dtype);
+      for (int64_t l = 0; l < 16; ++l) {
+        std::memcpy(out + (i + l) * kAttentionTile * bytes, group + l * bytes, bytes);
+      }
     }
+  };
+  if (kv_dtype == DType::kF32) {
+    scatter(std::integral_constant<int, 4>{});
+  } else {
+    scatter(std::integral_constant<int, 2>{});
   }
 }
 
