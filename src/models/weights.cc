@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "quant/panels.h"
+#include "quant/parts.h"
 #include "quant/reference.h"
 #include "quant/types.h"
 
@@ -29,15 +30,13 @@ Tensor WeightStore::packed(const Tensor& rows) {
   const int64_t n = rows.shape.inner(1), k = rows.cols(), count = rows.rows() / n;
   Tensor tensor = rows;
   tensor.layout = Layout::kPanels;
-  const int64_t bytes = quant::matrix_bytes(rows.dtype, Layout::kPanels, n, k);
-  panels_.emplace_back(new std::byte[static_cast<size_t>(count * bytes)]);
+  panels_.emplace_back(new std::byte[static_cast<size_t>(quant::stack_bytes(tensor))]);
   tensor.data = panels_.back().get();
   for (int64_t i = 0; i < count; ++i) {
     for (int64_t row = 0; row < n; row += quant::kPanelRows) {
       quant::pack_panel(rows.dtype, quant::rows_at(rows, i, row), quant::rows_stride(rows),
                         static_cast<int>(std::min<int64_t>(quant::kPanelRows, n - row)), k,
-                        static_cast<std::byte*>(tensor.data) + i * bytes +
-                            row / quant::kPanelRows * quant::panel_bytes(rows.dtype, k));
+                        const_cast<std::byte*>(quant::rows_at(tensor, i, row)));
     }
   }
   return tensor;
