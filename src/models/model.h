@@ -48,9 +48,10 @@ class Decoder {
     const ops::PagedTokens& where;
     const float* rope_table;  // [T, rope dims / 2, 2]
   };
-  // y = attention(h): projections, rope, cache, attention, output projection. h, y: [T, M] f32
+  // residual += attention(h): projections, rope, cache, attention, output projection. h, residual:
+  // [T, M] f32; h is overwritten.
   virtual void attention(ops::Context& ctx, int layer, const Step& step, const ops::KvLayer& cache,
-                         const float* h, float* y) = 0;
+                         float* h, float* residual) = 0;
   virtual size_t attention_half_bytes(int64_t tokens, const ops::KvLayer& cache,
                                       int threads) const = 0;
 

@@ -8,13 +8,15 @@
 namespace tandem::ops {
 namespace {
 
-// Rows a thread takes at a time: about 16 K floats, some 2 us.
+// Rows worth a piece: about 16 K floats, some 2 us, what a parallel loop costs. Steps of few tokens
+// stay below it, so that the caller does the work itself.
 int64_t rows_per_piece(int64_t width) { return std::max<int64_t>(1, 16384 / width); }
 
 }  // namespace
 
 void rms_norm(Context& ctx, RowsView x, int64_t rows, const Tensor& weight, float epsilon,
               RowsView y) {
+  const Profile::Scope timed(ctx.profile, Op::kNorm);
   const int64_t n = weight.cols();
   ctx.pool.parallel_for(rows, rows_per_piece(n), [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
@@ -27,31 +29,8 @@ void rms_norm(Context& ctx, RowsView x, int64_t rows, const Tensor& weight, floa
   });
 }
 
-void add_to(Context& ctx, float* x, const float* y, int64_t tokens, int64_t width) {
-  ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
-    ctx.cpu.add(x + begin * width, y + begin * width, x + begin * width, (end - begin) * width);
-  });
-}
-
-void silu_mul(Context& ctx, const float* gate, const float* up, float* out, int64_t tokens,
-              int64_t width) {
-  ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t) {
-      ctx.cpu.silu_mul(gate + t * width, up + t * width, out + t * width, width);
-    }
-  });
-}
-
-void scale_by_sigmoid(Context& ctx, float* gate, float* y, int64_t tokens, int64_t width) {
-  ctx.cpu.sigmoid(gate, tokens);
-  ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t) {
-      for (int64_t i = 0; i < width; ++i) y[t * width + i] *= gate[t];
-    }
-  });
-}
-
 void embed(Context& ctx, const Tensor& table, const int32_t* ids, int64_t tokens, float* out) {
+  const Profile::Scope timed(ctx.profile, Op::kEmbed);
   const int64_t width = table.cols();
   ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
@@ -63,6 +42,7 @@ void embed(Context& ctx, const Tensor& table, const int32_t* ids, int64_t tokens
 
 void copy_columns(Context& ctx, HeadsView from, HeadsView to, int64_t tokens, int64_t heads,
                   int64_t width) {
+  const Profile::Scope timed(ctx.profile, Op::kElementwise);
   ctx.pool.parallel_for(
       tokens, rows_per_piece(heads * width), [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; ++t) {
@@ -76,6 +56,7 @@ void copy_columns(Context& ctx, HeadsView from, HeadsView to, int64_t tokens, in
 
 void gather_rows(Context& ctx, const float* x, const int32_t* rows, int64_t count, int64_t width,
                  float* out) {
+  const Profile::Scope timed(ctx.profile, Op::kElementwise);
   ctx.pool.parallel_for(count, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) std::copy_n(x + rows[i] * width, width, out + i * width);
   });
