@@ -22,6 +22,7 @@ struct Tensor {
   Device device = Device::kCpu;
   Layout layout = Layout::kRows;
   Shape shape;
+  int parts = 1;  // a stack of matrices may lie in parts, one for each NUMA node (quant/parts.h)
 
   explicit operator bool() const { return data != nullptr; }
   // Number of rows: all dimensions but the contiguous one.

@@ -211,6 +211,7 @@ void add_chat(CLI::App& app, int* exit_code) {
   verb->add_option(flag("cpu_infer") + ",--threads", options->engine.threads, "worker threads")
       ->check(CLI::Range(0, 4096));
   verb->add_option(flag("cpu_isa"), options->engine.cpu_isa, "generic, avx2, avx512 or amx");
+  add_numa_option(*verb, options->engine.numa);
   verb->add_option(flag("kv_type"), options->kv_type, "f16, bf16 or f32");
   verb->callback([options, exit_code] {
     chat(*options);

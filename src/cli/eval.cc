@@ -259,6 +259,7 @@ void add_eval(CLI::App& app, int* exit_code) {
   verb->add_option(flag("chunk_size"), options->engine.max_step_tokens, "tokens in a step at most")
       ->check(CLI::Range(1, 1 << 16));
   verb->add_option(flag("cpu_isa"), options->engine.cpu_isa, "generic, avx2, avx512 or amx");
+  add_numa_option(*verb, options->engine.numa);
   verb->add_option("--threads," + flag("cpu_infer"), options->engine.threads, "worker threads")
       ->check(CLI::Range(0, 4096));
   verb->add_option(flag("kv_type"), options->kv_type, "f32, f16 or bf16");

@@ -147,6 +147,7 @@ void add_options(CLI::App* verb, ServeOptions& o) {
   verb->add_option(flag("cpu_infer") + ",--threads", o.engine.threads,
                    "worker threads; 0: one for each core")
       ->check(CLI::Range(0, 4096));
+  add_numa_option(*verb, o.engine.numa);
   add(verb, "cpu_isa", o.engine.cpu_isa,
       "generic, avx2, avx512 or amx; empty: the best of this machine");
   verb->add_flag(

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <sstream>
 
+#include <CLI/CLI.hpp>
+
 #include "base/error.h"
 
 namespace tandem::cli {
@@ -23,6 +25,14 @@ DType parse_kv_type(const std::string& name) {
   if (name == "f16") return DType::kF16;
   if (name == "bf16") return DType::kBF16;
   throw Error("--kv_type {}: known are f16, bf16, f32", name);
+}
+
+void add_numa_option(CLI::App& verb, bool& numa) {
+  verb.add_option_function<std::string>(
+          "--numa", [&numa](const std::string& value) { numa = value == "auto"; },
+          "auto: split large weights over the NUMA nodes, one copy in all; off: ignore nodes")
+      ->check(CLI::IsMember({"auto", "off"}))
+      ->default_str("auto");
 }
 
 }  // namespace tandem::cli

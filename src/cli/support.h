@@ -5,6 +5,10 @@
 
 #include "base/dtype.h"
 
+namespace CLI {
+class App;
+}
+
 namespace tandem::cli {
 
 // The whole file; throws Error when it cannot be read.
@@ -12,5 +16,8 @@ std::string read_text_file(const std::string& path);
 
 // "f32", "f16" or "bf16"; throws Error for anything else.
 DType parse_kv_type(const std::string& name);
+
+// --numa auto|off
+void add_numa_option(CLI::App& verb, bool& numa);
 
 }  // namespace tandem::cli

@@ -86,9 +86,9 @@ ops::SampleParams sample_params(const SequenceSlice& slice) {
 }  // namespace
 
 CpuEngine::CpuEngine(const gguf::File& file, const Options& options)
-    : pool_({.threads = options.threads, .pin = true}),
+    : pool_({.threads = options.threads, .pin = true, .numa = options.numa}),
       decoder_(models::create_decoder(
-          file, std::max(options.max_step_tokens, options.max_step_sequences))),
+          file, std::max(options.max_step_tokens, options.max_step_sequences), pool_.nodes())),
       info_(make_info(*decoder_, options)),
       workspace_(sized_workspace(*decoder_, options, info_, pool_.size())),
       cache_(cache_form(*decoder_, options), decoder_->config().layers, info_.num_pages),
@@ -134,6 +134,7 @@ StepResult CpuEngine::step(const Batch& batch) {
   TANDEM_CHECK(static_cast<int32_t>(batch.tokens.size()) <= info_.max_step_tokens &&
                    static_cast<int32_t>(batch.sequences.size()) <= info_.max_step_sequences,
                "{} tokens of {} sequences in a step", batch.tokens.size(), batch.sequences.size());
+  const platform::ThreadPool::Burst burst(pool_);
   const models::ForwardBatch forward = lay_out(batch);
   TANDEM_CHECK(forward.where.tokens == static_cast<int64_t>(batch.tokens.size()),
                "slices have {} tokens, the batch {}", forward.where.tokens, batch.tokens.size());

@@ -20,6 +20,7 @@ namespace tandem::engine {
 
 struct Options {
   int threads = 0;      // worker threads, the caller included; 0: one for each physical core
+  bool numa = true;     // split large weights over the NUMA nodes (--numa auto)
   std::string cpu_isa;  // "", "generic", "avx2", "avx512", "amx"
   int32_t cache_tokens =
       32768;              // KV tokens shared by all requests (--cache_lens), rounded up to pages

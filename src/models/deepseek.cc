@@ -54,7 +54,8 @@ void split_joint_kv_b(const Weights& layer, const ModelConfig& c, MlaWeights& w)
 
 class DeepSeek : public Decoder {
  public:
-  DeepSeek(const gguf::File& file, ModelConfig config) : Decoder(file, std::move(config)) {
+  DeepSeek(const gguf::File& file, ModelConfig config, int nodes)
+      : Decoder(file, std::move(config), nodes) {
     for (int i = 0; i < config_.layers; ++i) layers_.push_back(load_layer(layer_weights(i)));
   }
 
@@ -95,7 +96,7 @@ class DeepSeek : public Decoder {
   }
 
   void attention(ops::Context& ctx, int layer, const Step& step, const ops::KvLayer& cache,
-                 const float* h, float* y) override {
+                 float* h, float* residual) override {
     const ModelConfig& c = config_;
     const MlaConfig& mla = c.mla;
     const MlaWeights& w = layers_[static_cast<size_t>(layer)];
@@ -113,11 +114,11 @@ class DeepSeek : public Decoder {
 
     if (w.q_a) {
       float* q_a = scope.floats(static_cast<size_t>(tokens * mla.q_lora));  // [T, q_lora]
-      ops::linear(ctx, h, tokens, {{w.q_a, {}, q_a}, {w.kv_a, {}, kv}});
+      ops::linear(ctx, h, tokens, {{.w = w.q_a, .y = q_a}, {.w = w.kv_a, .y = kv}});
       ops::rms_norm(ctx, {q_a, mla.q_lora}, tokens, w.q_a_norm, c.norm_epsilon, {q_a, mla.q_lora});
-      ops::linear(ctx, q_a, tokens, {{w.q, {}, q}});
+      ops::linear(ctx, q_a, tokens, {{.w = w.q, .y = q}});
     } else {
-      ops::linear(ctx, h, tokens, {{w.q, {}, q}, {w.kv_a, {}, kv}});
+      ops::linear(ctx, h, tokens, {{.w = w.q, .y = q}, {.w = w.kv_a, .y = kv}});
     }
     ops::rms_norm(ctx, {kv, row}, tokens, w.kv_a_norm, c.norm_epsilon, {kv, row});
     ops::rope(ctx, c.rope, step.rope_table, {kv + mla.kv_lora, row, 0}, tokens, 1);
@@ -132,7 +133,7 @@ class DeepSeek : public Decoder {
     ops::attention(ctx, cache, step.where, query, heads, c.attention_scale, latent);
     ops::linear_per_head(ctx, {latent, heads * mla.kv_lora, mla.kv_lora}, tokens, w.v_b,
                          {out, heads * mla.value_dim, mla.value_dim});
-    ops::linear(ctx, out, tokens, {{w.output, {}, y}});
+    ops::linear(ctx, out, tokens, {{.w = w.output, .y = h, .residual = residual}});
   }
 
   size_t attention_half_bytes(int64_t tokens, const ops::KvLayer& cache,
@@ -147,7 +148,7 @@ class DeepSeek : public Decoder {
     return floats(int64_t{c.heads} * (mla.nope_dim + mla.rope_dim)) + floats(c.key_dim) +
            floats(int64_t{c.heads} * c.key_dim) + floats(int64_t{c.heads} * mla.kv_lora) +
            floats(int64_t{c.heads} * mla.value_dim) + floats(mla.q_lora) +
-           std::max({ops::linear_workspace_bytes(tokens, widest),
+           std::max({ops::linear_workspace_bytes(tokens, widest, threads),
                      ops::linear_per_head_workspace_bytes(tokens, w.k_b),
                      ops::linear_per_head_workspace_bytes(tokens, w.v_b),
                      ops::attention_workspace_bytes(cache, tokens, threads)});
@@ -158,8 +159,8 @@ class DeepSeek : public Decoder {
 
 }  // namespace
 
-std::unique_ptr<Decoder> create_deepseek(const gguf::File& file, ModelConfig config) {
-  return std::make_unique<DeepSeek>(file, std::move(config));
+std::unique_ptr<Decoder> create_deepseek(const gguf::File& file, ModelConfig config, int nodes) {
+  return std::make_unique<DeepSeek>(file, std::move(config), nodes);
 }
 
 }  // namespace tandem::models

@@ -7,6 +7,6 @@
 
 namespace tandem::models {
 
-std::unique_ptr<Decoder> create_deepseek(const gguf::File& file, ModelConfig config);
+std::unique_ptr<Decoder> create_deepseek(const gguf::File& file, ModelConfig config, int nodes);
 
 }  // namespace tandem::models

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "ops/elementwise.h"
 #include "ops/linear.h"
 
 namespace tandem::models {
@@ -11,22 +10,19 @@ namespace {
 
 using ops::Workspace;
 
-void dense_forward(ops::Context& ctx, const DenseFeedForward& w, const float* x, int64_t tokens,
-                   float* y) {
-  const int64_t hidden = w.down.cols();
+void dense_forward(ops::Context& ctx, const moe::ExpertWeights& w, float* h, int64_t tokens,
+                   float* residual) {
   Workspace::Scope scope(ctx.workspace);
-  float* gate = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, F]
-  float* up = scope.floats(static_cast<size_t>(tokens * hidden));    // [T, F]
+  float* hidden = scope.floats(static_cast<size_t>(tokens * w.down.cols()));  // [T, F]
 
-  ops::linear(ctx, x, tokens, {{w.gate, {}, gate}, {w.up, {}, up}});
-  ops::silu_mul(ctx, gate, up, gate, tokens, hidden);
-  ops::linear(ctx, gate, tokens, {{w.down, {}, y}});
+  ops::linear_gated(ctx, h, tokens, w.gate, w.up, hidden);
+  ops::linear(ctx, hidden, tokens, {{.w = w.down, .y = h, .residual = residual}});
 }
 
-size_t dense_workspace_bytes(const DenseFeedForward& w, int64_t tokens) {
+size_t dense_workspace_bytes(const moe::ExpertWeights& w, int64_t tokens, int threads) {
   const int64_t hidden = w.down.cols();
-  return 2 * Workspace::aligned(static_cast<size_t>(tokens * hidden) * sizeof(float)) +
-         ops::linear_workspace_bytes(tokens, std::max(hidden, w.gate.cols()));
+  return Workspace::aligned(static_cast<size_t>(tokens * hidden) * sizeof(float)) +
+         ops::linear_workspace_bytes(tokens, std::max(hidden, w.gate.cols()), threads);
 }
 
 }  // namespace
@@ -49,64 +45,61 @@ FeedForward load_feed_forward(const Weights& layer, const ModelConfig& config, i
   if (const Tensor bias = layer.optional_vector("exp_probs_b.bias", experts)) {
     ffn.routing.selection_bias = bias.f32();
   }
-  ffn.experts = {.gate = layer.matrix("ffn_gate_exps.weight", shape(experts, f, hidden)),
-                 .up = layer.matrix("ffn_up_exps.weight", shape(experts, f, hidden)),
-                 .down = layer.matrix("ffn_down_exps.weight", shape(experts, hidden, f))};
+  ffn.experts.routed = {.gate = layer.matrix("ffn_gate_exps.weight", shape(experts, f, hidden)),
+                        .up = layer.matrix("ffn_up_exps.weight", shape(experts, f, hidden)),
+                        .down = layer.matrix("ffn_down_exps.weight", shape(experts, hidden, f))};
   if (moe.shared_hidden > 0) {
     const int64_t shared = moe.shared_hidden;
-    ffn.dense = {.gate = layer.matrix("ffn_gate_shexp.weight", shape(shared, hidden)),
-                 .up = layer.matrix("ffn_up_shexp.weight", shape(shared, hidden)),
-                 .down = layer.matrix("ffn_down_shexp.weight", shape(hidden, shared))};
+    ffn.experts.shared = {.gate = layer.matrix("ffn_gate_shexp.weight", shape(shared, hidden)),
+                          .up = layer.matrix("ffn_up_shexp.weight", shape(shared, hidden)),
+                          .down = layer.matrix("ffn_down_shexp.weight", shape(hidden, shared))};
     ffn.shared_gate = layer.optional_matrix("ffn_gate_inp_shexp.weight", shape(hidden));
   }
   return ffn;
 }
 
-int64_t feed_forward(ops::Context& ctx, const FeedForward& ffn, moe::Grouping& grouping,
-                     const float* x, int64_t tokens, float* y) {
+int64_t feed_forward(ops::Context& ctx, const FeedForward& ffn, moe::Grouping& grouping, float* h,
+                     int64_t tokens, float* residual) {
   if (!ffn.router) {
-    dense_forward(ctx, ffn.dense, x, tokens, y);
+    dense_forward(ctx, ffn.dense, h, tokens, residual);
     return 0;
   }
   const moe::RoutingConfig& routing = ffn.routing;
-  const int64_t hidden = ffn.router.cols();
   Workspace::Scope scope(ctx.workspace);
   float* logits = scope.floats(static_cast<size_t>(tokens * routing.experts));  // [T, E]
   float* weights = scope.floats(static_cast<size_t>(tokens * routing.used));    // [T, K]
   auto* ids = reinterpret_cast<int32_t*>(
       scope.bytes(static_cast<size_t>(tokens * routing.used) * sizeof(int32_t)));  // [T, K]
+  float* shared_gate = nullptr;                                                    // [T, 1]
 
-  ops::linear(ctx, x, tokens, {{ffn.router, {}, logits}});
-  moe::route(ctx, routing, logits, tokens, ids, weights);
-  moe::run_experts(ctx, ffn.experts, grouping, x, ids, weights, tokens, routing.used, y);
-  const int64_t bytes =
-      static_cast<int64_t>(grouping.active.size()) * ffn.experts.bytes_per_expert();
-  if (!ffn.dense.gate) return bytes;
-
-  float* shared = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, M]
-  dense_forward(ctx, ffn.dense, x, tokens, shared);
   if (ffn.shared_gate) {
-    float* gate = scope.floats(static_cast<size_t>(tokens));  // [T, 1]
-    ops::linear(ctx, x, tokens, {{ffn.shared_gate, {}, gate}});
-    ops::scale_by_sigmoid(ctx, gate, shared, tokens, hidden);
+    shared_gate = scope.floats(static_cast<size_t>(tokens));
+    ops::linear(ctx, h, tokens,
+                {{.w = ffn.router, .y = logits}, {.w = ffn.shared_gate, .y = shared_gate}});
+  } else {
+    ops::linear(ctx, h, tokens, {{.w = ffn.router, .y = logits}});
   }
-  ops::add_to(ctx, y, shared, tokens, hidden);
-  return bytes;
+  moe::route(ctx, routing, logits, tokens, ids, weights);
+  moe::run_experts(ctx, ffn.experts, grouping,
+                   {.x = h,
+                    .ids = ids,
+                    .weights = weights,
+                    .shared_gate = shared_gate,
+                    .tokens = tokens,
+                    .used = routing.used,
+                    .residual = residual});
+  return static_cast<int64_t>(grouping.active.size()) * ffn.experts.routed.bytes_per_expert();
 }
 
-size_t feed_forward_workspace_bytes(const FeedForward& ffn, int64_t tokens) {
-  if (!ffn.router) return dense_workspace_bytes(ffn.dense, tokens);
-  const int64_t hidden = ffn.router.cols();
+size_t feed_forward_workspace_bytes(const FeedForward& ffn, int64_t tokens, int threads) {
+  if (!ffn.router) return dense_workspace_bytes(ffn.dense, tokens, threads);
   const auto floats = [&](int64_t per_token) {
     return Workspace::aligned(static_cast<size_t>(tokens * per_token) * sizeof(float));
   };
-  const size_t routing = floats(ffn.routing.experts) + 2 * floats(ffn.routing.used);
-  const size_t routed = moe::experts_workspace_bytes(ffn.experts, tokens, ffn.routing.used);
-  size_t shared = 0;
-  if (ffn.dense.gate) {
-    shared = floats(hidden) + floats(1) + dense_workspace_bytes(ffn.dense, tokens);
-  }
-  return routing + ops::linear_workspace_bytes(tokens, hidden) + std::max(routed, shared);
+  const size_t routing = floats(ffn.routing.experts) + 2 * floats(ffn.routing.used) + floats(1);
+  return routing +
+         std::max(ops::linear_workspace_bytes(tokens, ffn.router.cols(), threads),
+                  moe::experts_workspace_bytes(ffn.experts, tokens, ffn.routing.used, threads));
 }
 
 }  // namespace tandem::models

@@ -23,7 +23,8 @@ struct AttentionWeights {
 
 class Llama : public Decoder {
  public:
-  Llama(const gguf::File& file, ModelConfig config) : Decoder(file, std::move(config)) {
+  Llama(const gguf::File& file, ModelConfig config, int nodes)
+      : Decoder(file, std::move(config), nodes) {
     const ModelConfig& c = config_;
     const int64_t q_width = int64_t{c.heads} * c.key_dim;
     const int64_t k_width = int64_t{c.kv_heads} * c.key_dim;
@@ -57,7 +58,7 @@ class Llama : public Decoder {
 
  private:
   void attention(ops::Context& ctx, int layer, const Step& step, const ops::KvLayer& cache,
-                 const float* h, float* y) override {
+                 float* h, float* residual) override {
     const ModelConfig& c = config_;
     const AttentionWeights& w = layers_[static_cast<size_t>(layer)];
     const int64_t tokens = step.where.tokens;
@@ -68,7 +69,10 @@ class Llama : public Decoder {
     float* v = scope.floats(static_cast<size_t>(tokens * c.kv_heads * c.value_dim));  // [T, Hk, D]
     float* out = scope.floats(static_cast<size_t>(tokens * c.heads * c.value_dim));   // [T, H, D]
 
-    ops::linear(ctx, h, tokens, {{w.q, w.q_bias, q}, {w.k, w.k_bias, k}, {w.v, w.v_bias, v}});
+    ops::linear(ctx, h, tokens,
+                {{.w = w.q, .bias = w.q_bias, .y = q},
+                 {.w = w.k, .bias = w.k_bias, .y = k},
+                 {.w = w.v, .bias = w.v_bias, .y = v}});
     if (w.q_norm) {
       ops::rms_norm(ctx, {q, dim}, tokens * c.heads, w.q_norm, c.norm_epsilon, {q, dim});
     }
@@ -80,7 +84,7 @@ class Llama : public Decoder {
 
     ops::append_kv(ctx, cache, step.where, k, v);
     ops::attention(ctx, cache, step.where, q, c.heads, c.attention_scale, out);
-    ops::linear(ctx, out, tokens, {{w.output, {}, y}});
+    ops::linear(ctx, out, tokens, {{.w = w.output, .y = h, .residual = residual}});
   }
 
   size_t attention_half_bytes(int64_t tokens, const ops::KvLayer& cache,
@@ -92,7 +96,7 @@ class Llama : public Decoder {
     const int64_t widest = std::max(c.hidden, c.heads * c.value_dim);
     return floats(int64_t{c.heads} * c.key_dim) + floats(int64_t{c.kv_heads} * c.key_dim) +
            floats(int64_t{c.kv_heads} * c.value_dim) + floats(int64_t{c.heads} * c.value_dim) +
-           std::max(ops::linear_workspace_bytes(tokens, widest),
+           std::max(ops::linear_workspace_bytes(tokens, widest, threads),
                     ops::attention_workspace_bytes(cache, tokens, threads));
   }
 
@@ -101,8 +105,8 @@ class Llama : public Decoder {
 
 }  // namespace
 
-std::unique_ptr<Decoder> create_llama(const gguf::File& file, ModelConfig config) {
-  return std::make_unique<Llama>(file, std::move(config));
+std::unique_ptr<Decoder> create_llama(const gguf::File& file, ModelConfig config, int nodes) {
+  return std::make_unique<Llama>(file, std::move(config), nodes);
 }
 
 }  // namespace tandem::models

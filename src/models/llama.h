@@ -8,6 +8,6 @@
 
 namespace tandem::models {
 
-std::unique_ptr<Decoder> create_llama(const gguf::File& file, ModelConfig config);
+std::unique_ptr<Decoder> create_llama(const gguf::File& file, ModelConfig config, int nodes);
 
 }  // namespace tandem::models

@@ -28,10 +28,10 @@ int64_t fixed_bytes(const gguf::File& file) {
 
 }  // namespace
 
-Decoder::Decoder(const gguf::File& file, ModelConfig config)
+Decoder::Decoder(const gguf::File& file, ModelConfig config, int nodes)
     : config_(std::move(config)),
       file_(file),
-      store_(file),
+      store_(file, nodes),
       fixed_weight_bytes_(fixed_bytes(file)) {
   const Weights global = weights();
   const Shape table = shape(config_.vocab, config_.hidden);
@@ -58,7 +58,6 @@ void Decoder::forward(ops::Context& ctx, const ForwardBatch& batch,
   Workspace::Scope scope(ctx.workspace);
   float* x = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, M] residual stream
   float* h = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, M] normalised
-  float* y = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, M] a half layer's output
   float* rope_table = scope.floats(static_cast<size_t>(tokens * config_.rope.dims));
   const Step step{batch.where, rope_table};
 
@@ -70,18 +69,17 @@ void Decoder::forward(ops::Context& ctx, const ForwardBatch& batch,
   for (int i = 0; i < config_.layers; ++i) {
     const Layer& layer = layers_[static_cast<size_t>(i)];
     ops::rms_norm(ctx, {x, hidden}, tokens, layer.attention_norm, epsilon, {h, hidden});
-    attention(ctx, i, step, cache[static_cast<size_t>(i)], h, y);
-    ops::add_to(ctx, x, y, tokens, hidden);
+    attention(ctx, i, step, cache[static_cast<size_t>(i)], h, x);
 
     ops::rms_norm(ctx, {x, hidden}, tokens, layer.ffn_norm, epsilon, {h, hidden});
-    step_weight_bytes_ += feed_forward(ctx, layer.ffn, grouping_, h, tokens, y);
-    ops::add_to(ctx, x, y, tokens, hidden);
+    step_weight_bytes_ += feed_forward(ctx, layer.ffn, grouping_, h, tokens, x);
   }
 
   if (batch.outputs == 0) return;
   ops::gather_rows(ctx, x, batch.output_rows, batch.outputs, hidden, h);
   ops::rms_norm(ctx, {h, hidden}, batch.outputs, output_norm_, epsilon, {h, hidden});
-  ops::linear(ctx, h, batch.outputs, {{output_, {}, batch.logits}});
+  const ops::Profile::Scope timed(ctx.profile, ops::Op::kOutput);
+  ops::linear(ctx, h, batch.outputs, {{.w = output_, .y = batch.logits}});
 }
 
 size_t Decoder::workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLayer& cache,
@@ -90,20 +88,20 @@ size_t Decoder::workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLa
     return Workspace::aligned(static_cast<size_t>(count) * sizeof(float));
   };
   size_t half = std::max(attention_half_bytes(tokens, cache, threads),
-                         ops::linear_workspace_bytes(outputs, config_.hidden));
+                         ops::linear_workspace_bytes(outputs, config_.hidden, threads));
   for (const Layer& layer : layers_) {
-    half = std::max(half, feed_forward_workspace_bytes(layer.ffn, tokens));
+    half = std::max(half, feed_forward_workspace_bytes(layer.ffn, tokens, threads));
   }
-  return 3 * floats(tokens * config_.hidden) + floats(tokens * config_.rope.dims) + half;
+  return 2 * floats(tokens * config_.hidden) + floats(tokens * config_.rope.dims) + half;
 }
 
-std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens) {
+std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens, int nodes) {
   ModelConfig config = read_config(file);
   std::unique_ptr<Decoder> decoder;
   if (config.mla.kv_lora > 0) {
-    decoder = create_deepseek(file, std::move(config));
+    decoder = create_deepseek(file, std::move(config), nodes);
   } else {
-    decoder = create_llama(file, std::move(config));
+    decoder = create_llama(file, std::move(config), nodes);
   }
   const moe::RoutingConfig& routing = decoder->config().moe.routing;
   if (routing.experts > 0) {

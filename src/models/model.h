@@ -51,16 +51,17 @@ class Decoder {
                          int threads) const;
 
  protected:
-  Decoder(const gguf::File& file, ModelConfig config);
+  Decoder(const gguf::File& file, ModelConfig config, int nodes);
 
   // What every layer of a step shares.
   struct Step {
     const ops::PagedTokens& where;
     const float* rope_table;  // [T, rope dims]
   };
-  // y = attention(h): projections, rope, cache, attention, output projection. h, y: [T, M] f32
+  // residual += attention(h): projections, rope, cache, attention, output projection. h, residual:
+  // [T, M] f32; h is overwritten.
   virtual void attention(ops::Context& ctx, int layer, const Step& step, const ops::KvLayer& cache,
-                         const float* h, float* y) = 0;
+                         float* h, float* residual) = 0;
   virtual size_t attention_half_bytes(int64_t tokens, const ops::KvLayer& cache,
                                       int threads) const = 0;
 
@@ -88,12 +89,13 @@ class Decoder {
       0;  // read by every step: all matrices but routed experts and the embedding table
   int64_t step_weight_bytes_ = 0;
 
-  friend std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens);
+  friend std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens,
+                                                 int nodes);
 };
 
 // The decoder for the file's architecture, for steps of at most max_tokens tokens, with the places
 // of its weights but not yet the weights. The file must outlive it. Throws Error for unknown
 // architectures and files that do not fit their metadata.
-std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens);
+std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens, int nodes = 1);
 
 }  // namespace tandem::models

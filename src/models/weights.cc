@@ -23,17 +23,18 @@ std::string to_text(const Shape& shape) {
 }
 
 // Room for all tensors of the file, which are more than a model asks for.
-int64_t memory_for(const gguf::File& file) {
+int64_t memory_for(const gguf::File& file, int nodes) {
   int64_t bytes = 0;
   for (const gguf::TensorInfo& info : file.tensors()) {
-    bytes += ops::WeightMemory::bytes_of(info.tensor.dtype, info.tensor.shape);
+    bytes += ops::WeightMemory::bytes_of(info.tensor.dtype, info.tensor.shape, nodes);
   }
   return bytes;
 }
 
 }  // namespace
 
-WeightStore::WeightStore(const gguf::File& file) : file_(file), memory_(memory_for(file)) {}
+WeightStore::WeightStore(const gguf::File& file, int nodes)
+    : file_(file), memory_(memory_for(file, nodes), nodes) {}
 
 Tensor WeightStore::place(const gguf::TensorInfo& info) {
   placed_.push_back({&info, memory_.place(info.tensor.dtype, info.tensor.shape)});

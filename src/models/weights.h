@@ -18,7 +18,8 @@ namespace tandem::models {
 // looked up; all other matrices get their places then and are filled together, by fill().
 class WeightStore {
  public:
-  explicit WeightStore(const gguf::File& file);
+  // nodes: NUMA nodes over which large stacks are split.
+  WeightStore(const gguf::File& file, int nodes);
 
   float* allocate(int64_t count) {
     return buffers_.emplace_back(static_cast<size_t>(count)).data();

@@ -1,12 +1,11 @@
-// The routed experts of a layer on the CPU: group tokens by expert, so that tokens that meet in an
-// expert share one read of its weights, multiply, and add each token's experts up in its own top-k
-// order.
+// The experts of a layer on the CPU: routed ones, which tokens share when they meet in one, and the
+// shared expert, which all tokens go through, as one operator.
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "base/tensor.h"
+#include "moe/grouping.h"
 #include "ops/context.h"
 
 namespace tandem::moe {
@@ -19,24 +18,26 @@ struct ExpertWeights {
   int64_t bytes_per_expert() const;
 };
 
-// Which (token, rank) pairs each expert serves. Slots are numbered expert by expert, tokens
-// ascending within one.
-struct Grouping {
-  std::vector<int32_t> first_slot;  // [E + 1]
-  std::vector<int32_t> slot_token;  // [T * K] token of a slot
-  std::vector<int32_t> slot_of;     // [T, K] slot of a token's rank
-  std::vector<int32_t> active;      // experts with slots, ascending
-
-  void reserve(int64_t tokens, int experts, int used);
-  // ids: [T, K] experts of each token.
-  void assign(const int32_t* ids, int64_t tokens, int experts, int used);
+struct ExpertLayer {
+  ExpertWeights routed;
+  ExpertWeights shared;  // one expert [1, Fs, M], or none
 };
 
-// y[t] = sum over ranks of weights[t, rank] * expert(ids[t, rank])(x[t]). x, y: [T, M] f32; ids,
-// weights: [T, K].
-void run_experts(ops::Context& ctx, const ExpertWeights& experts, Grouping& grouping,
-                 const float* x, const int32_t* ids, const float* weights, int64_t tokens, int used,
-                 float* y);
-size_t experts_workspace_bytes(const ExpertWeights& experts, int64_t tokens, int used);
+struct ExpertStep {
+  const float* x;            // [T, M] f32
+  const int32_t* ids;        // [T, K] experts of each token, best first
+  const float* weights;      // [T, K]
+  const float* shared_gate;  // [T] the sigmoid of each scales the token's shared expert, or null
+  int64_t tokens;            // T
+  int used;                  // K
+  float* residual;           // [T, M] f32
+};
+
+// residual[t] += (sum over ranks, best first, of weights[t, rank] * expert(ids[t, rank])(x[t]))
+//                + sigmoid(shared_gate[t]) * shared(x[t])
+// with expert(x) = down (silu(gate x) * (up x)). Leaves in `grouping` who met in which expert.
+void run_experts(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping,
+                 const ExpertStep& step);
+size_t experts_workspace_bytes(const ExpertLayer& layer, int64_t tokens, int used, int threads);
 
 }  // namespace tandem::moe

@@ -13,13 +13,22 @@ constexpr int kMaxExperts = 1024;
 // Smallest normal half: keeps the normalisation finite, as the models' reference code does.
 constexpr float kSmallestSum = 6.103515625e-5F;
 
-// The largest of scores[0, n), the lowest index among equals; NaN never wins.
-int best_of(const float* scores, int n) {
-  int best = 0;
-  for (int i = 1; i < n; ++i) {
-    if (scores[i] > scores[best] || scores[best] != scores[best]) best = i;
+// The `count` largest of scores[0, n), the largest first; equal ones go by their index, NaNs count
+// as minus infinity. One pass with insertion: most scores fail against the last of the best so far.
+void best_of(const float* scores, int n, int count, int32_t* best) {
+  float values[kMaxExperts];
+  int filled = 0;
+  for (int i = 0; i < n; ++i) {
+    const float score = scores[i] != scores[i] ? kMinusInfinity : scores[i];
+    if (filled == count && !(score > values[count - 1])) continue;
+    int at = filled < count ? filled++ : count - 1;
+    for (; at > 0 && score > values[at - 1]; --at) {
+      values[at] = values[at - 1];
+      best[at] = best[at - 1];
+    }
+    values[at] = score;
+    best[at] = i;
   }
-  return best;
 }
 
 float sum_of_two_largest(const float* scores, int n) {
@@ -39,15 +48,13 @@ float sum_of_two_largest(const float* scores, int n) {
 void keep_best_groups(const RoutingConfig& config, float* scores) {
   const int size = config.experts / config.groups;
   float group_scores[kMaxExperts];
+  int32_t best[kMaxExperts];
   bool keep[kMaxExperts] = {};
   for (int g = 0; g < config.groups; ++g) {
     group_scores[g] = sum_of_two_largest(scores + g * size, size);
   }
-  for (int i = 0; i < config.groups_used; ++i) {
-    const int g = best_of(group_scores, config.groups);
-    keep[g] = true;
-    group_scores[g] = kMinusInfinity;
-  }
+  best_of(group_scores, config.groups, config.groups_used, best);
+  for (int i = 0; i < config.groups_used; ++i) keep[best[i]] = true;
   for (int g = 0; g < config.groups; ++g) {
     if (!keep[g]) std::fill_n(scores + g * size, size, kMinusInfinity);
   }
@@ -66,11 +73,8 @@ void route_token(const ops::Context& ctx, const RoutingConfig& config, float* pr
   }
   if (config.groups > config.groups_used) keep_best_groups(config, scores);
 
-  for (int i = 0; i < config.used; ++i) {
-    ids[i] = best_of(scores, experts);
-    weights[i] = probabilities[ids[i]];
-    scores[ids[i]] = kMinusInfinity;
-  }
+  best_of(scores, experts, config.used, ids);
+  for (int i = 0; i < config.used; ++i) weights[i] = probabilities[ids[i]];
   if (config.gating == Gating::kSoftmaxOfChosen) ctx.cpu.softmax(weights, config.used);
   if (config.normalise) {
     float sum = 0.0F;
@@ -85,9 +89,12 @@ void route_token(const ops::Context& ctx, const RoutingConfig& config, float* pr
 
 void route(ops::Context& ctx, const RoutingConfig& config, float* logits, int64_t tokens,
            int32_t* ids, float* weights) {
+  const ops::Profile::Scope timed(ctx.profile, ops::Op::kRoute);
   TANDEM_CHECK(config.experts <= kMaxExperts && config.used <= config.experts, "{} of {} experts",
                config.used, config.experts);
-  ctx.pool.parallel_for(tokens, 8, [&](int64_t begin, int64_t end, int) {
+  // About 2 ns for each expert; a parallel loop costs some 2 us.
+  const int64_t tokens_per_piece = std::max(1, 1024 / config.experts);
+  ctx.pool.parallel_for(tokens, tokens_per_piece, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
       route_token(ctx, config, logits + t * config.experts, ids + t * config.used,
                   weights + t * config.used);

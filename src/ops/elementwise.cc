@@ -8,7 +8,8 @@
 namespace tandem::ops {
 namespace {
 
-// Rows a thread takes at a time: about 16 K floats, some 2 us.
+// Rows worth a piece: about 16 K floats, some 2 us, what a parallel loop costs. Steps of few tokens
+// stay below it, so that the caller does the work itself.
 int64_t rows_per_piece(int64_t width) { return std::max<int64_t>(1, 16384 / width); }
 
 }  // namespace
@@ -24,34 +25,6 @@ void rms_norm(Context& ctx, RowsView x, int64_t rows, const Tensor& weight, floa
                         .y = y.data + row * y.stride,
                         .n = n,
                         .epsilon = epsilon});
-    }
-  });
-}
-
-void add_to(Context& ctx, float* x, const float* y, int64_t tokens, int64_t width) {
-  const Profile::Scope timed(ctx.profile, Op::kElementwise);
-  ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
-    ctx.cpu.add(x + begin * width, y + begin * width, x + begin * width, (end - begin) * width);
-  });
-}
-
-void silu_mul(Context& ctx, const float* gate, const float* up, float* out, int64_t tokens,
-              int64_t width) {
-  const Profile::Scope timed(ctx.profile, Op::kElementwise);
-  ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t) {
-      ctx.cpu.silu_mul(gate + t * width, up + t * width, out + t * width, width);
-    }
-  });
-}
-
-void scale_by_sigmoid(Context& ctx, float* gate, float* y, int64_t tokens, int64_t width) {
-  const Profile::Scope timed(ctx.profile, Op::kElementwise);
-  ctx.cpu.sigmoid(gate, tokens);
-  ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t) {
-      const float factor = gate[t];
-      for (int64_t i = 0; i < width; ++i) y[t * width + i] *= factor;
     }
   });
 }

@@ -6,34 +6,37 @@
 
 #include "base/tensor.h"
 #include "ops/context.h"
+#include "ops/products.h"
 
 namespace tandem::ops {
-
-// Activation rows in the formats that some weights ask for.
-struct Activations {
-  const std::byte* data;
-  int64_t stride;  // bytes from a row to the next
-};
 
 // Bytes of `rows` rows of k activations in the format that weights of the type are multiplied with.
 size_t activation_bytes(DType weight_dtype, int64_t rows, int64_t k);
 
-// x: rows of k floats, x_stride floats apart -> out, in the format for weights of the type.
+// One row of k floats -> out, in the format for weights of the type.
+void quantize_row(const Context& ctx, DType weight_dtype, const float* x, int64_t k,
+                  std::byte* out);
+// x: rows of k floats, x_stride floats apart -> out.
 Activations quantize(Context& ctx, DType weight_dtype, const float* x, int64_t x_stride,
                      int64_t rows, int64_t k, std::byte* out);
 
 struct Projection {
-  Tensor w;     // [n, k]
-  Tensor bias;  // [n] f32, or none
-  float* y;     // [T, n] f32
+  Tensor w;                   // [n, k]
+  Tensor bias = {};           // [n] f32, or none
+  float* y;                   // [T, n] f32
+  float* residual = nullptr;  // [T, n] f32 += y, or none
 };
 
 // y = x w^T + bias for several matrices that read the same x. [T, k] f32
 void linear(Context& ctx, const float* x, int64_t tokens,
             std::initializer_list<Projection> projections);
 
-// Scratch that linear() takes for `tokens` rows of at most k columns.
-size_t linear_workspace_bytes(int64_t tokens, int64_t k);
+// y = silu(x gate^T) * (x up^T). x: [T, k]; gate, up: [n, k]; y: [T, n] f32
+void linear_gated(Context& ctx, const float* x, int64_t tokens, const Tensor& gate,
+                  const Tensor& up, float* y);
+
+// Scratch that either takes for `tokens` rows of at most k columns.
+size_t linear_workspace_bytes(int64_t tokens, int64_t k, int threads);
 
 // A block of columns in each head of each token.
 struct HeadsView {

@@ -1,8 +1,8 @@
 // The work is cut into pieces of rows. A piece is read into a buffer that stays in its core's
 // second-level cache and is packed from there, so that memory sees one read of the file's pages and
 // one write of the panels. Copying from the page cache was 1.5 times as fast as
-// reading a mapping of it (13.5 against 9 GB/s on two Zen 4 cores into memory that is there already):
-// each page of a mapping costs an entry of the page table, made and dropped again.
+// reading a mapping of it (13.5 against 9 GB/s on two Zen 4 cores into memory that is there
+// already): each page of a mapping costs an entry of the page table, made and dropped again.
 #include "ops/pack.h"
 
 #include <algorithm>
@@ -11,7 +11,9 @@
 #include <mutex>
 #include <vector>
 
+#include "platform/numa_memory.h"
 #include "quant/panels.h"
+#include "quant/parts.h"
 #include "quant/types.h"
 
 namespace tandem::ops {
@@ -42,8 +44,11 @@ std::vector<Piece> cut(std::span<const Packing> packings) {
         kPieceBytes / (quant::kPanelRows * quant::row_bytes(to.dtype, to.cols()));
     const int64_t most_rows = std::max<int64_t>(panels, 1) * quant::kPanelRows;
     for (int64_t matrix = 0; matrix < to.rows() / n; ++matrix) {
-      for (int64_t row = 0; row < n; row += most_rows) {
-        pieces.push_back({&packing, matrix, row, std::min(most_rows, n - row)});
+      for (int part = 0; part < to.parts; ++part) {
+        const quant::RowRange share = quant::rows_of_part(n, to.parts, part);
+        for (int64_t row = share.begin; row < share.end; row += most_rows) {
+          pieces.push_back({&packing, matrix, row, std::min(most_rows, share.end - row)});
+        }
       }
     }
   }
@@ -71,6 +76,20 @@ void fill(const Context& ctx, const Piece& piece, std::byte* buffer) {
   }
 }
 
+// A part's pages come from its node, those of what every thread reads from all in turn.
+void bind_pages(const platform::ThreadPool& pool, std::span<const Packing> packings) {
+  const platform::NumaMemory memory(pool);
+  for (const Packing& packing : packings) {
+    const Tensor& to = packing.to;
+    auto* data = static_cast<std::byte*>(to.data);
+    const auto stride = static_cast<size_t>(quant::part_stride(to));
+    if (to.parts == 1) memory.interleave({data, stride});
+    for (int part = 0; to.parts > 1 && part < to.parts; ++part) {
+      memory.bind({data + static_cast<size_t>(part) * stride, stride}, part);
+    }
+  }
+}
+
 // The first exception of a parallel loop, whose body must not throw.
 class Failure {
  public:
@@ -94,6 +113,7 @@ class Failure {
 
 void pack(Context& ctx, std::span<const Packing> packings,
           const std::function<void(int64_t bytes)>& on_bytes) {
+  bind_pages(ctx.pool, packings);
   const std::vector<Piece> pieces = cut(packings);
   int64_t largest = 0;
   for (const Piece& piece : pieces) largest = std::max(largest, piece.bytes());

@@ -45,7 +45,9 @@ void fill_rope_table(Context& ctx, const RopeConfig& config, const std::vector<d
   const bool interleaved = config.style == RopeStyle::kInterleaved;
   const int64_t step = interleaved ? 2 : 1;       // from a pair's cos to the next pair's
   const int64_t to_sin = interleaved ? 1 : half;  // from a pair's cos to its sin
-  ctx.pool.parallel_for(tokens, 8, [&](int64_t begin, int64_t end, int) {
+  // Sine and cosine of an angle take some 30 ns.
+  const int64_t tokens_per_piece = std::max<int64_t>(1, 128 / std::max<int64_t>(half, 1));
+  ctx.pool.parallel_for(tokens, tokens_per_piece, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
       for (int64_t i = 0; i < half; ++i) {
         const double angle = positions[t] * frequencies[static_cast<size_t>(i)];

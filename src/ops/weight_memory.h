@@ -1,5 +1,6 @@
-// The memory of a model's matrices, each in the layout that its type's kernels read. Where a matrix
-// lies is decided here; which of its bytes are where, by quant/panels.h.
+// The memory of a model's matrices, each in the layout that its type's kernels read, large stacks
+// in a part for each NUMA node. Where a matrix lies is decided here; which of its bytes are where,
+// by quant/panels.h and quant/parts.h.
 #pragma once
 
 #include "base/tensor.h"
@@ -9,17 +10,19 @@ namespace tandem::ops {
 
 class WeightMemory {
  public:
-  // Addresses for `bytes` of matrices. None of it takes memory before it is filled (ops/pack.h).
-  explicit WeightMemory(int64_t bytes) : arena_(bytes) {}
+  // Addresses for `bytes` of matrices on a machine of `nodes` NUMA nodes. None of it takes memory
+  // before it is filled (ops/pack.h).
+  WeightMemory(int64_t bytes, int nodes) : arena_(bytes), nodes_(nodes) {}
 
-  // What place() takes for a matrix [n, k] or a stack [E, n, k].
-  static int64_t bytes_of(DType dtype, const Shape& shape);
+  // What place() takes at most for a matrix [n, k] or a stack [E, n, k].
+  static int64_t bytes_of(DType dtype, const Shape& shape, int nodes);
   Tensor place(DType dtype, const Shape& shape);
 
   int64_t used() const { return used_; }
 
  private:
   platform::Reservation arena_;
+  int nodes_;
   int64_t used_ = 0;
 };
 

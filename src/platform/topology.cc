@@ -77,19 +77,38 @@ struct DestroyTopology {
   void operator()(hwloc_topology_t t) const { hwloc_topology_destroy(t); }
 };
 
-// One allowed logical CPU of each core; empty when hwloc knows no cores.
-std::vector<int> first_cpu_of_each_core(hwloc_topology_t machine, const std::vector<int>& allowed) {
-  std::vector<int> cores;
+// The first NUMA node that is local to an object. Memory without cores beside it (of accelerators,
+// or CXL) is no object's first.
+int node_of(hwloc_obj_t object) { return std::max(hwloc_bitmap_first(object->nodeset), 0); }
+
+// One logical CPU of each core, with the system's node numbers. `allowed` is null where any CPU
+// will do.
+void read_cores(hwloc_topology_t machine, const std::vector<int>* allowed, Topology& topology) {
   const int count = std::max(hwloc_get_nbobjs_by_type(machine, HWLOC_OBJ_CORE), 0);
   for (int i = 0; i < count; ++i) {
     const hwloc_obj_t core =
         hwloc_get_obj_by_type(machine, HWLOC_OBJ_CORE, static_cast<unsigned>(i));
-    const auto found = std::find_if(allowed.begin(), allowed.end(), [&](int cpu) {
+    if (allowed == nullptr) {
+      topology.cores.push_back({hwloc_bitmap_first(core->cpuset), node_of(core)});
+      continue;
+    }
+    const auto found = std::find_if(allowed->begin(), allowed->end(), [&](int cpu) {
       return hwloc_bitmap_isset(core->cpuset, static_cast<unsigned>(cpu));
     });
-    if (found != allowed.end()) cores.push_back(*found);
+    if (found != allowed->end()) topology.cores.push_back({*found, node_of(core)});
   }
-  return cores;
+}
+
+// Replaces the system's node numbers of cores by indices into topology.nodes.
+void number_nodes(Topology& topology) {
+  std::stable_sort(topology.cores.begin(), topology.cores.end(),
+                   [](const auto& a, const auto& b) { return a.node < b.node; });
+  for (Topology::Core& core : topology.cores) {
+    if (topology.nodes.empty() || topology.nodes.back() != core.node) {
+      topology.nodes.push_back(core.node);
+    }
+    core.node = static_cast<int>(topology.nodes.size()) - 1;
+  }
 }
 
 }  // namespace
@@ -101,20 +120,44 @@ Topology read_topology() {
   if (hwloc_topology_init(&machine) == 0) {
     const std::unique_ptr<hwloc_topology, DestroyTopology> owner(machine);
     if (hwloc_topology_load(machine) == 0) {
-      topology.cores = first_cpu_of_each_core(machine, allowed);
-      topology.numa_nodes = std::max(hwloc_get_nbobjs_by_type(machine, HWLOC_OBJ_NUMANODE), 1);
+      topology.is_this_machine = hwloc_topology_is_thissystem(machine) != 0;
+      read_cores(machine, topology.is_this_machine ? &allowed : nullptr, topology);
       const hwloc_obj_t package = hwloc_get_obj_by_type(machine, HWLOC_OBJ_PACKAGE, 0);
       const char* name =
           package == nullptr ? nullptr : hwloc_obj_get_info_by_name(package, "CPUModel");
       if (name != nullptr) topology.cpu_name = name;
     }
   }
-  if (topology.cores.empty()) topology.cores = allowed;
+  if (topology.cores.empty()) {
+    for (const int cpu : allowed) topology.cores.push_back({cpu, 0});
+  }
+  number_nodes(topology);
+  topology.usable_cpus = static_cast<int>(allowed.size());
   if (topology.cpu_name.empty()) topology.cpu_name = "unknown CPU";
   topology.memory_bytes = meminfo("MemTotal");
   topology.available_bytes = meminfo("MemAvailable");
   apply_cgroup_limit(topology);
   return topology;
+}
+
+std::vector<int> place_threads(const Topology& topology, int threads) {
+  const auto cores = static_cast<int64_t>(topology.cores.size());
+  std::vector<int> places;
+  int64_t first = 0;  // core of the node
+  while (first < cores) {
+    int64_t end = first;
+    while (end < cores && topology.cores[static_cast<size_t>(end)].node ==
+                              topology.cores[static_cast<size_t>(first)].node) {
+      ++end;
+    }
+    // Rounding the borders that shares have in common loses and invents no thread.
+    const int64_t share = end * threads / cores - first * threads / cores;
+    for (int64_t i = 0; i < share; ++i) {
+      places.push_back(static_cast<int>(first + i % (end - first)));
+    }
+    first = end;
+  }
+  return places;
 }
 
 }  // namespace tandem::platform

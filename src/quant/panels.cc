@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "quant/parts.h"
 #include "quant/reference.h"
 #include "quant/types.h"
 
@@ -50,13 +51,20 @@ int64_t matrix_bytes(DType dtype, Layout layout, int64_t n, int64_t k) {
 }
 
 const std::byte* rows_at(const Tensor& stack, int64_t index, int64_t row) {
-  const int64_t n = stack.shape.inner(1);
   const int64_t k = stack.cols();
-  const auto* matrix = static_cast<const std::byte*>(stack.data) +
-                       index * matrix_bytes(stack.dtype, stack.layout, n, k);
-  if (stack.layout == Layout::kRows) return matrix + row * row_bytes(stack.dtype, k);
+  const auto* data = static_cast<const std::byte*>(stack.data);
+  if (stack.parts > 1) {
+    // The part holds its share of each matrix, as a stack of its own.
+    const int64_t share = rows_per_part(stack.shape.inner(1), stack.parts);
+    data += row / share * part_stride(stack) +
+            index * matrix_bytes(stack.dtype, stack.layout, share, k);
+    row %= share;
+  } else {
+    data += index * matrix_bytes(stack.dtype, stack.layout, stack.shape.inner(1), k);
+  }
+  if (stack.layout == Layout::kRows) return data + row * row_bytes(stack.dtype, k);
   TANDEM_CHECK(row % kPanelRows == 0, "row {} is not the first of a panel", row);
-  return matrix + row / kPanelRows * panel_bytes(stack.dtype, k);
+  return data + row / kPanelRows * panel_bytes(stack.dtype, k);
 }
 
 namespace {

@@ -38,7 +38,8 @@ PanelGeometry panel_geometry(DType dtype);
 int64_t panel_bytes(DType dtype, int64_t k);
 // Bytes of a matrix [n, k] in a layout.
 int64_t matrix_bytes(DType dtype, Layout layout, int64_t n, int64_t k);
-// Where row `row` (in panels: a multiple of 16) of matrix `index` of a stack [E, n, k] begins.
+// Where row `row` (in panels: a multiple of 16) of matrix `index` of a stack [E, n, k] begins. The
+// rows after it lie contiguous up to the end of its part (quant/parts.h).
 const std::byte* rows_at(const Tensor& stack, int64_t index, int64_t row);
 // Bytes from a panel (or, in rows, from a row) to the next.
 int64_t rows_stride(const Tensor& stack);

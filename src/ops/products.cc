@@ -1,0 +1,251 @@
+// Cutting products into units, mapping pieces of the cost line to units, calling the kernels.
+#include "ops/products.h"
+
+#include <algorithm>
+
+#include "quant/panels.h"
+#include "quant/parts.h"
+#include "quant/types.h"
+
+namespace tandem::ops {
+namespace {
+
+using quant::RowRange;
+
+// Kernels decode weights once for so many tokens at a time.
+constexpr int64_t kKernelTokens = 8;
+// Activations of a token block: half of the second-level cache of 1 MiB.
+constexpr int64_t kBlockBytes = 512 << 10;
+constexpr int64_t kMostBlockTokens = 512;
+// Weights that one kernel call walks again for each tile of tokens: a quarter of that cache.
+constexpr int64_t kCallBytes = 256 << 10;
+constexpr int64_t kLeastCallRows = 32, kMostCallRows = 256;
+// A thread's scratch for the second factor of gated products.
+constexpr int64_t kScratchFloats = 32 << 10;
+
+// Cost of 16 rows x 32 columns for one token. Reading weights bounds the work on few tokens, so
+// less than four count as four.
+constexpr int64_t kLeastTokens = 4;
+// The least piece worth taking, some 3 us of work: two panels of 2048 columns at decode.
+constexpr int64_t kLeastPiece = 512;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// How a product is cut.
+struct Cut {
+  int64_t unit_rows;     // a multiple of 16
+  int64_t block_tokens;  // tokens of a unit
+  int64_t blocks;        // token blocks
+  int64_t call_rows;     // rows of one kernel call at most
+  int64_t cost;          // of a unit
+};
+
+Cut cut_of(const Product& p) {
+  Cut cut;
+  cut.block_tokens = token_block(p);
+  cut.blocks = ceil_div(p.tokens, std::max<int64_t>(cut.block_tokens, 1));
+  const int64_t panel_bytes =
+      quant::matrix_bytes(p.w->dtype, p.w->layout, quant::kPanelRows, p.w->cols());
+  cut.call_rows = p.w->shape.inner(1) + quant::kPanelRows;  // no limit
+  if (p.tokens > kKernelTokens) {
+    cut.call_rows =
+        std::clamp(kCallBytes / panel_bytes * quant::kPanelRows, kLeastCallRows, kMostCallRows);
+  }
+  if (p.up != nullptr) {
+    const int64_t fitting = kScratchFloats / std::max<int64_t>(cut.block_tokens, 1);
+    cut.call_rows = std::min(cut.call_rows, fitting / quant::kPanelRows * quant::kPanelRows);
+  }
+  // Two panels make use of matrix units, which take 32 rows and tokens at once.
+  cut.unit_rows = cut.blocks > 1             ? cut.call_rows
+                  : p.tokens > kKernelTokens ? 2 * quant::kPanelRows
+                                             : quant::kPanelRows;
+  cut.cost = cut.unit_rows / quant::kPanelRows * std::max(cut.block_tokens, kLeastTokens) *
+             std::max<int64_t>(p.w->cols() / 32, 1) * (p.up != nullptr ? 2 : 1);
+  return cut;
+}
+
+// A loop over products: the lines of costs, one for each part.
+class Loop {
+ public:
+  Loop(Context& ctx, std::span<const Product> products, FinishTile finish, const void* context)
+      : ctx_(ctx),
+        products_(products),
+        finish_(finish),
+        finish_context_(context),
+        scope_(ctx.workspace) {
+    const auto count = static_cast<int64_t>(products.size());
+    cuts_ = take<Cut>(count);
+    bool gated = false;
+    for (int64_t i = 0; i < count; ++i) {
+      const Product& p = products[static_cast<size_t>(i)];
+      check(p);
+      cuts_[i] = cut_of(p);
+      parts_ = std::max(parts_, p.w->parts);
+      gated = gated || p.up != nullptr;
+    }
+    if (gated) scratch_ = scope_.floats(static_cast<size_t>(ctx.pool.size() * kScratchFloats));
+    starts_ = take<int64_t>(platform::ThreadPool::kMaxParts * (count + 1));
+    for (int part = 0; part < parts_; ++part) {
+      int64_t* starts = starts_of(part);
+      starts[0] = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        starts[i + 1] = starts[i] + units(i, part) * cuts_[i].cost;
+      }
+    }
+  }
+
+  void run() {
+    int64_t costs[platform::ThreadPool::kMaxParts];
+    for (int part = 0; part < parts_; ++part) {
+      costs[part] = starts_of(part)[static_cast<int64_t>(products_.size())];
+    }
+    ctx_.pool.parallel_for_parts(std::span(costs, static_cast<size_t>(parts_)), kLeastPiece,
+                                 [this](int part, int64_t begin, int64_t end, int worker) {
+                                   run_piece(part, begin, end, worker);
+                                 });
+  }
+
+ private:
+  template <typename T>
+  T* take(int64_t count) {
+    return reinterpret_cast<T*>(scope_.bytes(static_cast<size_t>(count) * sizeof(T)));
+  }
+  int64_t* starts_of(int part) const {
+    return starts_ + part * (static_cast<int64_t>(products_.size()) + 1);
+  }
+
+  void check(const Product& p) const {
+    for (const Tensor* w : {p.w, p.up}) {
+      if (w == nullptr) continue;
+      TANDEM_CHECK(ctx_.cpu.linear[static_cast<size_t>(w->dtype)] != nullptr,
+                   "no {} kernel for weights of type {}", ctx_.cpu.name,
+                   quant::traits(w->dtype).name);
+      TANDEM_CHECK(quant::has_panels(w->dtype) == (w->layout == Layout::kPanels),
+                   "weights of type {} in the wrong layout", quant::traits(w->dtype).name);
+      TANDEM_CHECK(w->shape == p.w->shape && w->parts == p.w->parts, "{} and {} rows in {} parts",
+                   w->rows(), p.w->rows(), w->parts);
+    }
+  }
+
+  // Rows of the product's matrices that belong to a part: those in its memory, or an equal share
+  // where the stack is not split.
+  RowRange rows_of(int64_t product, int part) const {
+    const Tensor& w = *products_[static_cast<size_t>(product)].w;
+    TANDEM_CHECK(w.parts == 1 || w.parts == parts_, "{} and {} parts", w.parts, parts_);
+    return quant::rows_of_part(w.shape.inner(1), parts_, part);
+  }
+  int64_t row_units(int64_t product, int part) const {
+    const RowRange rows = rows_of(product, part);
+    return ceil_div(rows.end - rows.begin, cuts_[product].unit_rows);
+  }
+  int64_t units(int64_t product, int part) const {
+    return products_[static_cast<size_t>(product)].matrices * row_units(product, part) *
+           cuts_[product].blocks;
+  }
+
+  void run_piece(int part, int64_t begin, int64_t end, int worker) const {
+    const int64_t* starts = starts_of(part);
+    const auto count = static_cast<int64_t>(products_.size());
+    int64_t i = std::upper_bound(starts, starts + count + 1, begin) - starts - 1;
+    for (; i < count && starts[i] < end; ++i) {
+      const int64_t cost = cuts_[i].cost;
+      const int64_t first = begin > starts[i] ? ceil_div(begin - starts[i], cost) : 0;
+      const int64_t last = ceil_div(std::min(end, starts[i + 1]) - starts[i], cost);
+      if (first < last) run_units(i, part, first, last, worker);
+    }
+  }
+
+  // Units are numbered matrix by matrix, then by rows, then by token blocks: blocks that follow
+  // each other find their weights in the cache.
+  void run_units(int64_t product, int part, int64_t first, int64_t last, int worker) const {
+    const Product& p = products_[static_cast<size_t>(product)];
+    const Cut& cut = cuts_[product];
+    const RowRange rows = rows_of(product, part);
+    const int64_t per_matrix = row_units(product, part);
+    const auto row_of = [&](int64_t unit) {
+      return std::min(rows.begin + unit * cut.unit_rows, rows.end);
+    };
+    while (first < last) {
+      const int64_t unit = first / cut.blocks % per_matrix;  // of rows
+      const int64_t matrix = first / cut.blocks / per_matrix;
+      // Without token blocks all units of a matrix become one run of rows.
+      const int64_t count = cut.blocks > 1 ? 1 : std::min(last - first, per_matrix - unit);
+      const int64_t token = first % cut.blocks * cut.block_tokens;
+      const int64_t end = row_of(unit + count);
+      for (int64_t row = row_of(unit); row < end; row += cut.call_rows) {
+        const Tile tile{.matrix = matrix,
+                        .row_begin = row,
+                        .row_end = std::min(row + cut.call_rows, end),
+                        .token_begin = token,
+                        .token_end = std::min(token + cut.block_tokens, p.tokens)};
+        run_tile(p, tile, worker);
+        finish_(finish_context_, product, tile);
+      }
+      first += count;
+    }
+  }
+
+  void run_tile(const Product& p, const Tile& tile, int worker) const {
+    float* y = p.y + tile.matrix * p.y_step + tile.token_begin * p.y_stride + tile.row_begin;
+    multiply(p, *p.w, p.x, tile, y, p.y_stride);
+    if (p.up == nullptr) return;
+    const int64_t rows = tile.row_end - tile.row_begin;
+    float* up = scratch_ + worker * kScratchFloats;  // [tokens, rows]
+    multiply(p, *p.up, p.up_x, tile, up, rows);
+    for (int64_t t = 0; t < tile.token_end - tile.token_begin; ++t) {
+      float* gate = y + t * p.y_stride;
+      ctx_.cpu.silu_mul(gate, up + t * rows, gate, rows);
+    }
+  }
+
+  void multiply(const Product& p, const Tensor& w, const Activations& x, const Tile& tile, float* y,
+                int64_t y_stride) const {
+    const int64_t first = tile.matrix * p.tokens + (p.x_rows == nullptr ? tile.token_begin : 0);
+    ctx_.cpu.linear[static_cast<size_t>(w.dtype)]({
+        .w = quant::rows_at(w, p.matrix + tile.matrix, tile.row_begin),
+        .w_stride = quant::rows_stride(w),
+        .x = x.data + first * x.stride,
+        .x_stride = x.stride,
+        .x_rows = p.x_rows == nullptr ? nullptr : p.x_rows + tile.token_begin,
+        .y = y,
+        .y_stride = y_stride,
+        .n = static_cast<int>(tile.row_end - tile.row_begin),
+        .k = static_cast<int>(w.cols()),
+        .t = static_cast<int>(tile.token_end - tile.token_begin),
+    });
+  }
+
+  Context& ctx_;
+  std::span<const Product> products_;
+  FinishTile finish_;
+  const void* finish_context_;
+  Workspace::Scope scope_;
+  int parts_ = 1;
+  Cut* cuts_ = nullptr;        // [products]
+  int64_t* starts_ = nullptr;  // [parts, products + 1] where each product begins on a part's line
+  float* scratch_ = nullptr;   // [threads, kScratchFloats]
+};
+
+}  // namespace
+
+int64_t token_block(const Product& p) {
+  const int64_t most =
+      std::clamp<int64_t>(kBlockBytes / p.x.stride / 32 * 32, 32, kMostBlockTokens);
+  if (p.tokens <= most) return p.tokens;
+  // Equal blocks, of whole tiles of matrix units.
+  return ceil_div(ceil_div(p.tokens, ceil_div(p.tokens, most)), 16) * 16;
+}
+
+void run_products(Context& ctx, std::span<const Product> products, FinishTile finish,
+                  const void* context) {
+  Loop(ctx, products, finish, context).run();
+}
+
+size_t products_workspace_bytes(int64_t products, bool gated, int threads) {
+  const auto count = static_cast<size_t>(products);
+  const size_t scratch = gated ? static_cast<size_t>(threads * kScratchFloats) * sizeof(float) : 0;
+  return Workspace::aligned(count * sizeof(Cut)) + scratch +
+         Workspace::aligned(platform::ThreadPool::kMaxParts * (count + 1) * sizeof(int64_t));
+}
+
+}  // namespace tandem::ops
