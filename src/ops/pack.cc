@@ -1,8 +1,8 @@
 // The work is cut into pieces of rows. A piece is read into a buffer that stays in its core's
 // second-level cache and is packed from there, so that memory sees one read of the file's pages and
-// one write of the panels. Copying from the page cache was 1.5 times as fast as
-// reading a mapping of it (13.5 against 9 GB/s on two Zen 4 cores into memory that is there
-// already): each page of a mapping costs an entry of the page table, made and dropped again.
+// one write of the panels. Copying from the page cache was 1.5 times as fast as reading a mapping
+// of it (13.5 against 9 GB/s, two Zen 4 cores, into memory that is there already): each page of a
+// mapping costs an entry of the page table, made and dropped again.
 #include "ops/pack.h"
 
 #include <algorithm>
