@@ -24,7 +24,7 @@ struct TokenizeOptions {
 // Cases are joined by a line that holds the separator alone.
 std::vector<std::string> split_cases(const std::string& text, const std::string& separator) {
   if (separator.empty()) return {text};
-  const std::string line = "\n" + separator + "\n";
+  const std::string line = fmt::format("\n{}\n", separator);
   std::vector<std::string> cases;
   size_t begin = 0;
   for (size_t end; (end = text.find(line, begin)) != std::string::npos; begin = end + line.size()) {
