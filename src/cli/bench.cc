@@ -203,7 +203,7 @@ void bench(BenchOptions options) {
   {
     platform::ThreadPool pool({.threads = options.engine.threads, .pin = true});
     options.engine.threads = pool.size();
-    bandwidth = platform::measure_read_bandwidth(pool);
+    bandwidth = platform::measure_bandwidth(pool).read;
   }
   const std::unique_ptr<engine::LocalEngine> engine = engine::load(*file, options.engine);
   const bool as_json = options.output == "json";
