@@ -92,6 +92,9 @@ struct Table {
   void (*attention)(const AttentionParams&);
   void (*store_kv)(const float* x, std::byte* out, int64_t n,
                    DType kv_dtype);  // float -> cache type, nearest even
+  // Measures the machine, not a model: `rounds` rounds of independent int8 products from registers,
+  // as fast as the instruction set has them. Returns how many multiply-adds that were.
+  int64_t (*peak_products)(int64_t rounds);
 };
 
 // All tables of this binary, slowest first, unsupported ones included.

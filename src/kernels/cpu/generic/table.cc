@@ -3,6 +3,7 @@
 #include "kernels/cpu/generic/table.h"
 
 #include "kernels/cpu/generic/linear.h"
+#include "kernels/cpu/generic/peak.h"
 #include "kernels/cpu/generic/vec16.h"
 #include "kernels/cpu/lanes/attention.inl.h"
 #include "kernels/cpu/lanes/elementwise.inl.h"
@@ -24,6 +25,7 @@ void fill_table(Table& table) {
   table.sigmoid = lanes::sigmoid<Vec16>;
   table.attention = lanes::attention<Vec16>;
   table.store_kv = lanes::store_kv<Vec16>;
+  table.peak_products = peak_products;
 }
 
 }  // namespace tandem::cpu::generic
