@@ -85,6 +85,7 @@ void route_token(const ops::Context& ctx, const RoutingConfig& config, float* pr
 
 void route(ops::Context& ctx, const RoutingConfig& config, float* logits, int64_t tokens,
            int32_t* ids, float* weights) {
+  const ops::Profile::Scope timed(ctx.profile, ops::Op::kRoute);
   TANDEM_CHECK(config.experts <= kMaxExperts && config.used <= config.experts, "{} of {} experts",
                config.used, config.experts);
   ctx.pool.parallel_for(tokens, 8, [&](int64_t begin, int64_t end, int) {

@@ -15,6 +15,7 @@ int64_t rows_per_piece(int64_t width) { return std::max<int64_t>(1, 16384 / widt
 
 void rms_norm(Context& ctx, RowsView x, int64_t rows, const Tensor& weight, float epsilon,
               RowsView y) {
+  const Profile::Scope timed(ctx.profile, Op::kNorm);
   const int64_t n = weight.cols();
   ctx.pool.parallel_for(rows, rows_per_piece(n), [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
@@ -28,6 +29,7 @@ void rms_norm(Context& ctx, RowsView x, int64_t rows, const Tensor& weight, floa
 }
 
 void add_to(Context& ctx, float* x, const float* y, int64_t tokens, int64_t width) {
+  const Profile::Scope timed(ctx.profile, Op::kElementwise);
   ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
     ctx.cpu.add(x + begin * width, y + begin * width, x + begin * width, (end - begin) * width);
   });
@@ -35,6 +37,7 @@ void add_to(Context& ctx, float* x, const float* y, int64_t tokens, int64_t widt
 
 void silu_mul(Context& ctx, const float* gate, const float* up, float* out, int64_t tokens,
               int64_t width) {
+  const Profile::Scope timed(ctx.profile, Op::kElementwise);
   ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
       ctx.cpu.silu_mul(gate + t * width, up + t * width, out + t * width, width);
@@ -43,6 +46,7 @@ void silu_mul(Context& ctx, const float* gate, const float* up, float* out, int6
 }
 
 void scale_by_sigmoid(Context& ctx, float* gate, float* y, int64_t tokens, int64_t width) {
+  const Profile::Scope timed(ctx.profile, Op::kElementwise);
   ctx.cpu.sigmoid(gate, tokens);
   ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
@@ -52,6 +56,7 @@ void scale_by_sigmoid(Context& ctx, float* gate, float* y, int64_t tokens, int64
 }
 
 void embed(Context& ctx, const Tensor& table, const int32_t* ids, int64_t tokens, float* out) {
+  const Profile::Scope timed(ctx.profile, Op::kEmbed);
   const int64_t width = table.cols();
   ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
@@ -63,6 +68,7 @@ void embed(Context& ctx, const Tensor& table, const int32_t* ids, int64_t tokens
 
 void copy_columns(Context& ctx, HeadsView from, HeadsView to, int64_t tokens, int64_t heads,
                   int64_t width) {
+  const Profile::Scope timed(ctx.profile, Op::kElementwise);
   ctx.pool.parallel_for(
       tokens, rows_per_piece(heads * width), [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; ++t) {
@@ -76,6 +82,7 @@ void copy_columns(Context& ctx, HeadsView from, HeadsView to, int64_t tokens, in
 
 void gather_rows(Context& ctx, const float* x, const int32_t* rows, int64_t count, int64_t width,
                  float* out) {
+  const Profile::Scope timed(ctx.profile, Op::kElementwise);
   ctx.pool.parallel_for(count, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) std::copy_n(x + rows[i] * width, width, out + i * width);
   });

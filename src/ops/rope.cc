@@ -40,6 +40,7 @@ std::vector<double> rope_frequencies(const RopeConfig& config) {
 
 void fill_rope_table(Context& ctx, const RopeConfig& config, const std::vector<double>& frequencies,
                      const int32_t* positions, int64_t tokens, float* table) {
+  const Profile::Scope timed(ctx.profile, Op::kRope);
   const auto half = static_cast<int64_t>(frequencies.size());
   ctx.pool.parallel_for(tokens, 8, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
@@ -54,6 +55,7 @@ void fill_rope_table(Context& ctx, const RopeConfig& config, const std::vector<d
 
 void rope(Context& ctx, const RopeConfig& config, const float* table, HeadsView x, int64_t tokens,
           int64_t heads) {
+  const Profile::Scope timed(ctx.profile, Op::kRope);
   const int64_t half = config.dims / 2;
   const bool interleaved = config.style == RopeStyle::kInterleaved;
   const int64_t first_step = interleaved ? 2 : 1;  // from a pair's first element to the next pair's
