@@ -6,6 +6,7 @@
 # instruction sets add their own flags. No contraction: a*b+c is fused only where the code says fma, which keeps
 # results equal on every instruction set.
 set(TANDEM_BASE_FLAGS -march=x86-64-v3 -ffp-contract=off -Wall -Wextra -Wshadow=local -Werror=return-type)
+set(TANDEM_ISA_FLAGS_avxvnni -mavxvnni)
 # GCC 12 takes the undefined operands inside its own AVX-512 headers for uninitialised variables (GCC bug 105593).
 set(TANDEM_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -Wno-maybe-uninitialized -Wno-uninitialized)
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "kernels/cpu/avx2/table.h"
 #include "kernels/cpu/avx512/table.h"
+#include "kernels/cpu/avxvnni/table.h"
 #include "kernels/cpu/generic/table.h"
 
 namespace tandem::cpu {
@@ -15,6 +16,8 @@ bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("f16c");
 }
+
+bool has_avxvnni() { return has_avx2() && __builtin_cpu_supports("avxvnni"); }
 
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -37,9 +40,10 @@ int64_t attention_scratch_floats(int heads, int key_dim, int value_dim) {
 }
 
 std::span<const Table> tables() {
-  static const std::array<Table, 3> list = {
+  static const std::array<Table, 4> list = {
       make_table("generic", true, generic::fill_table),
       make_table("avx2", has_avx2(), avx2::fill_table),
+      make_table("avxvnni", has_avxvnni(), avxvnni::fill_table),
       make_table("avx512", has_avx512(), avx512::fill_table),
   };
   return list;
@@ -53,7 +57,7 @@ const Table& select(std::string_view name) {
     if (!table.supported) throw Error("--cpu-isa {}: this CPU does not support it", name);
     return table;
   }
-  if (!name.empty()) throw Error("--cpu-isa {}: unknown; known are generic, avx2, avx512", name);
+  if (!name.empty()) throw Error("--cpu-isa {}: unknown; known are generic, avx2, avxvnni, avx512", name);
   return *best;
 }
 

@@ -77,7 +77,7 @@ struct AttentionParams {
 int64_t attention_scratch_floats(int heads, int key_dim, int value_dim);
 
 struct Table {
-  std::string_view name;  // "generic", "avx2", "avx512"
+  std::string_view name;  // "generic", "avx2", "avxvnni", "avx512"
   bool supported;         // by this machine; all other fields are null where it is not
   std::array<LinearFn, kDTypeLimit> linear;  // null where the type has no kernel
   std::array<PackFn, kDTypeLimit> pack;      // null where the type has no panels

@@ -170,10 +170,30 @@ struct Panel32 {
   static constexpr int kRest = sizeof(typename quant::BlockOf<kType>::Type) % 4;
 };
 
-// y[t, 0 .. rows) of a tile of tokens from one panel.
+// How far ahead of the products a panel's words are asked for, into the second-level cache. The
+// hardware follows the hops between a block's words badly: with this, Q6_K reads 14 GB/s instead of
+// 6 and Q5_0 15 instead of 9 (one core of a Zen 4 EPYC, one token, the other core busy).
+inline constexpr int64_t kPrefetchBytes = 16384;
+
+// Asks for the lines that stand that far behind a block, and for the next panel's rest section,
+// which is far from what the hardware follows. Nothing beyond `end`, which other threads read.
+template <typename Panel>
+[[gnu::always_inline]] static inline void prefetch_ahead(const std::byte* words,
+                                                         const std::byte* rest, int64_t stride,
+                                                         const std::byte* end) {
+  if (words + kPrefetchBytes >= end) return;
+  for (int w = 0; w < Panel::kWords; ++w) {
+    _mm_prefetch(reinterpret_cast<const char*>(words + kPrefetchBytes + w * 64), _MM_HINT_T1);
+  }
+  if constexpr (Panel::kRest > 0) {
+    _mm_prefetch(reinterpret_cast<const char*>(rest + stride), _MM_HINT_T1);
+  }
+}
+
+// y[t, 0 .. rows) of a tile of tokens from one panel. Prefetches up to `prefetch_end`.
 template <typename Isa, typename Panel, int kTokens>
 static inline void multiply_panel(const LinearParams& p, const std::byte* panel, int rows,
-                                  int first_token, float* y) {
+                                  int first_token, const std::byte* prefetch_end, float* y) {
   typename Panel::Row x[kTokens];
   typename Isa::Floats acc[kTokens];
   for (int t = 0; t < kTokens; ++t) {
@@ -184,6 +204,7 @@ static inline void multiply_panel(const LinearParams& p, const std::byte* panel,
   const int blocks = p.k / Panel::kElements;
   const std::byte* rest = panel + int64_t{blocks} * Panel::kWords * 64;
   for (int block = 0; block < blocks; ++block) {
+    prefetch_ahead<Panel>(panel, rest, p.w_stride, prefetch_end);
     Panel::template multiply_block<kTokens>(panel, rest, x, block, acc);
     panel += Panel::kWords * 64;
     rest += Panel::kRest * quant::kPanelRows;
@@ -193,14 +214,18 @@ static inline void multiply_panel(const LinearParams& p, const std::byte* panel,
 
 template <typename Isa, typename Panel>
 static void linear_panels(const LinearParams& p) {
+  const int panels = (p.n + quant::kPanelRows - 1) / quant::kPanelRows;
   int first = 0;
   const auto tiles_of = [&]<int kTokens>() {
     if constexpr (kTokens <= Isa::kMostTokens) {
       for (; p.t - first >= kTokens; first += kTokens) {
-        for (int n = 0; n < p.n; n += quant::kPanelRows) {
+        // Later tiles find the panels in the cache.
+        const std::byte* prefetch_end = first == 0 ? p.w + panels * p.w_stride : nullptr;
+        for (int i = 0; i < panels; ++i) {
+          const int n = i * quant::kPanelRows;
           const int rows = p.n - n < quant::kPanelRows ? p.n - n : quant::kPanelRows;
-          multiply_panel<Isa, Panel, kTokens>(p, p.w + n / quant::kPanelRows * p.w_stride, rows,
-                                              first, p.y + first * p.y_stride + n);
+          multiply_panel<Isa, Panel, kTokens>(p, p.w + i * p.w_stride, rows, first, prefetch_end,
+                                              p.y + first * p.y_stride + n);
         }
       }
     }
