@@ -144,6 +144,7 @@ StepResult CpuEngine::step(const Batch& batch) {
 }
 
 void CpuEngine::sample_slices(const Batch& batch) {
+  const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
   const auto count = static_cast<int64_t>(batch.sequences.size());
   pool_.parallel_for(count, 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t i = begin; i < end; ++i) {

@@ -28,6 +28,7 @@ class CpuEngine : public LocalEngine {
   std::span<const float> logits(int32_t sequence) const override;
   std::string_view architecture() const override { return decoder_->config().architecture; }
   int64_t last_step_weight_bytes() const override { return decoder_->step_weight_bytes(); }
+  void profile_into(ops::Profile* profile) override { context_.profile = profile; }
 
  private:
   // Lays the batch out for the decoder: positions and pages of each token, the rows to sample from.

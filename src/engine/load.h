@@ -15,6 +15,9 @@
 namespace tandem::gguf {
 class File;
 }
+namespace tandem::ops {
+class Profile;
+}
 
 namespace tandem::engine {
 
@@ -32,7 +35,8 @@ struct Options {
   std::function<void(double share, const std::string& what)> on_progress;
 };
 
-// An engine of this process, which shows its logits to `tandem eval` and to tests.
+// An engine of this process, which shows its logits to `tandem eval` and to tests, and
+// where its time goes to `tandem bench`.
 class LocalEngine : public Engine {
  public:
   // Raw logits of a slice of the last step with `sample` set (its `sampling` may be null there:
@@ -41,6 +45,8 @@ class LocalEngine : public Engine {
   virtual std::string_view architecture() const = 0;
   // Bytes of distinct weights that the last step read.
   virtual int64_t last_step_weight_bytes() const = 0;
+  // From the next step on, times operators into *profile, which must live as long; null: no more.
+  virtual void profile_into(ops::Profile* profile) = 0;
 };
 
 // Reads all weights into memory. The file must outlive the engine.

@@ -30,38 +30,52 @@ class Profile {
   struct Entry {
     int64_t calls = 0;
     double seconds = 0.0;
+    // What the operator had to read and to multiply, where it says so; 0 elsewhere.
+    int64_t bytes = 0;  // of weights, each once a call, however many tokens share it
+    int64_t macs = 0;   // multiply-adds with them
   };
 
   void clear() { entries_ = {}; }
   const Entry& of(Op op) const { return entries_[static_cast<size_t>(op)]; }
 
   // Times an operator from here to the end of the scope; scopes inside are counted to the outer
-  // one.
+  // one, their work too.
   class Scope {
    public:
-    Scope(Profile* profile, Op op) : profile_(profile), op_(op) {
-      if (profile_ == nullptr) return;
-      if (profile_->depth_++ == 0) start_ = std::chrono::steady_clock::now();
+    Scope(Profile* profile, Op op) : profile_(profile) {
+      if (profile_ == nullptr || profile_->depth_++ > 0) return;
+      profile_->op_ = op;
+      profile_->start_ = std::chrono::steady_clock::now();
     }
     ~Scope() {
       if (profile_ == nullptr || --profile_->depth_ > 0) return;
-      Entry& entry = profile_->entries_[static_cast<size_t>(op_)];
+      Entry& entry = profile_->current();
       ++entry.calls;
       entry.seconds +=
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - profile_->start_)
+              .count();
     }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
+    // Bytes of weights read and multiply-adds done by this call.
+    void add(int64_t bytes, int64_t macs) const {
+      if (profile_ == nullptr) return;
+      profile_->current().bytes += bytes;
+      profile_->current().macs += macs;
+    }
+
    private:
     Profile* profile_;
-    Op op_;
-    std::chrono::steady_clock::time_point start_;
   };
 
  private:
+  Entry& current() { return entries_[static_cast<size_t>(op_)]; }
+
   std::array<Entry, kNumOps> entries_ = {};
   int depth_ = 0;
+  Op op_ = Op::kEmbed;  // of the outermost scope, while there is one
+  std::chrono::steady_clock::time_point start_;
 };
 
 }  // namespace tandem::ops

@@ -152,6 +152,9 @@ struct Table {
   // tile [n, kAttentionTile].
   void (*store_kv)(const float* x, std::byte* out, int64_t n, DType kv_dtype);
   void (*store_kv_column)(const float* x, std::byte* out, int64_t n, DType kv_dtype);
+  // Measures the machine, not a model: `rounds` rounds of independent int8 products from registers,
+  // as fast as the instruction set has them. Returns how many multiply-adds that were.
+  int64_t (*peak_products)(int64_t rounds);
 };
 
 // All tables of this binary, slowest first, unsupported ones included.

@@ -3,6 +3,7 @@
 #include "kernels/cpu/avx512/table.h"
 
 #include "kernels/cpu/avx512/linear.h"
+#include "kernels/cpu/avx512/peak.h"
 #include "kernels/cpu/avx512/vec16.h"
 #include "kernels/cpu/lanes/attention.inl.h"
 #include "kernels/cpu/lanes/elementwise.inl.h"
@@ -27,6 +28,7 @@ void fill_table(Table& table) {
   table.merge_attention = lanes::merge_attention<Vec16>;
   table.store_kv = lanes::store_kv<Vec16>;
   table.store_kv_column = lanes::store_kv_column<Vec16>;
+  table.peak_products = peak_products;
 }
 
 }  // namespace tandem::cpu::avx512

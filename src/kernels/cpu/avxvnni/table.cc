@@ -3,12 +3,14 @@
 
 #include "kernels/cpu/avx2/table.h"
 #include "kernels/cpu/avxvnni/isa.h"
+#include "kernels/cpu/avxvnni/peak.h"
 #include "kernels/cpu/x86/panels.inl.h"
 
 namespace tandem::cpu::avxvnni {
 
 void fill_table(Table& table) {
   avx2::fill_table(table);
+  table.peak_products = peak_products;
   for (int id = 0; id < kDTypeLimit; ++id) {
     const auto dtype = static_cast<DType>(id);
     if (!quant::has_panels(dtype)) continue;

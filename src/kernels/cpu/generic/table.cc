@@ -3,6 +3,7 @@
 #include "kernels/cpu/generic/table.h"
 
 #include "kernels/cpu/generic/linear.h"
+#include "kernels/cpu/generic/peak.h"
 #include "kernels/cpu/generic/vec16.h"
 #include "kernels/cpu/lanes/attention.inl.h"
 #include "kernels/cpu/lanes/elementwise.inl.h"
@@ -27,6 +28,7 @@ void fill_table(Table& table) {
   table.merge_attention = lanes::merge_attention<Vec16>;
   table.store_kv = lanes::store_kv<Vec16>;
   table.store_kv_column = lanes::store_kv_column<Vec16>;
+  table.peak_products = peak_products;
 }
 
 }  // namespace tandem::cpu::generic
