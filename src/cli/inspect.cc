@@ -9,6 +9,7 @@
 #include "cli/flags.h"
 #include "cli/verbs.h"
 #include "gguf/file.h"
+#include "gguf/synthetic.h"
 #include "quant/types.h"
 
 namespace tandem::cli {
@@ -131,15 +132,25 @@ void print_table(const gguf::File& file) {
 void add_inspect(CLI::App& app, int* exit_code) {
   struct Options {
     std::string path;
+    std::string synthetic;
+    int layers = 0;
     bool as_json = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("inspect", "print the metadata and tensors of a GGUF file");
-  verb->add_option("file,--gguf_path,--gguf-path", options->path, "model file or directory")
-      ->required();
+  CLI::Option_group* model = verb->add_option_group("model");
+  model->add_option("file,--gguf_path,--gguf-path", options->path, "model file or directory");
+  CLI::Option* synthetic = model->add_option(
+      "--synthetic", options->synthetic, "instead of a file: a known model with random weights");
+  model->require_option(1);
+  verb->add_option("--layers", options->layers, "of a synthetic model: only the first so many")
+      ->check(CLI::PositiveNumber)
+      ->needs(synthetic);
   verb->add_flag("--json", options->as_json, "everything, as one JSON object");
   verb->callback([options, exit_code] {
-    const std::unique_ptr<gguf::File> file = gguf::File::open(options->path);
+    const std::unique_ptr<gguf::File> file =
+        options->synthetic.empty() ? gguf::File::open(options->path)
+                                   : gguf::open_synthetic(options->synthetic, options->layers);
     options->as_json ? print_json(*file) : print_table(*file);
     *exit_code = 0;
   });

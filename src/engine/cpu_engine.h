@@ -15,8 +15,13 @@ namespace tandem::engine {
 
 class CpuEngine : public LocalEngine {
  public:
-  // Throws Error for a model that is unsupported or does not fit.
+  // Throws Error for a model that is unsupported or does not fit. Nothing of its weights is read
+  // before load_weights().
   CpuEngine(const gguf::File& file, const Options& options);
+  void load_weights(const std::function<void(int64_t bytes)>& on_bytes) {
+    decoder_->load(context_, on_bytes);
+  }
+  int64_t weight_file_bytes() const { return decoder_->weight_file_bytes(); }
 
   const EngineInfo& info() const override { return info_; }
   StepResult step(const Batch& batch) override;

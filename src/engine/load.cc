@@ -1,55 +1,37 @@
-// Reads the weights in once, so that the first request finds them in memory, and builds the engine.
+// Builds the engine, then reads the weights, saying how far it is and how fast it was.
 #include "engine/load.h"
 
 #include <algorithm>
+#include <chrono>
 
+#include "base/log.h"
 #include "engine/cpu_engine.h"
 #include "gguf/file.h"
 
 namespace tandem::engine {
 namespace {
 
-constexpr uint64_t kSystemPage = 4096;
-
-// Touches every memory page of the weights. Returns a sum so that the reads are not optimised away.
-uint64_t touch_weights(const gguf::File& file, const Options& options) {
-  platform::ThreadPool pool({.threads = options.threads, .pin = false});
-  uint64_t total = 0;
-  for (const gguf::TensorInfo& info : file.tensors()) total += info.bytes;
-  uint64_t done = 0;
-  std::vector<uint64_t> sums(static_cast<size_t>(pool.size()) * 8);  // a cache line for each thread
+void load_weights(CpuEngine& engine, const Options& options) {
+  const auto total = static_cast<double>(std::max<int64_t>(engine.weight_file_bytes(), 1));
+  const auto start = std::chrono::steady_clock::now();
   double reported = -1.0;
-  for (const gguf::TensorInfo& info : file.tensors()) {
-    const auto* bytes = static_cast<const unsigned char*>(info.tensor.data);
-    const auto pages = static_cast<int64_t>((info.bytes + kSystemPage - 1) / kSystemPage);
-    pool.parallel_for(pages, 256, [&](int64_t begin, int64_t end, int worker) {
-      uint64_t sum = 0;
-      for (int64_t page = begin; page < end; ++page) {
-        sum += bytes[static_cast<uint64_t>(page) * kSystemPage];
-      }
-      sums[static_cast<size_t>(worker) * 8] += sum;
-    });
-    done += info.bytes;
-    const double share =
-        static_cast<double>(done) / static_cast<double>(std::max<uint64_t>(total, 1));
-    // A line for each percent at most.
-    if (options.on_progress && (share - reported >= 0.01 || done == total)) {
-      options.on_progress(share, "reading weights");
-      reported = share;
-    }
-  }
-  uint64_t sum = 0;
-  for (const uint64_t s : sums) sum += s;
-  return sum;
+  engine.load_weights([&](int64_t bytes) {
+    const double share = static_cast<double>(bytes) / total;
+    // A call for each percent at most.
+    if (!options.on_progress || (share - reported < 0.01 && share < 1.0)) return;
+    options.on_progress(share, "reading weights");
+    reported = share;
+  });
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  log::info("read {:.2f} GB of weights in {:.2f} s, {:.1f} GB/s", total / 1e9, elapsed.count(),
+            total / 1e9 / elapsed.count());
 }
 
 }  // namespace
 
 std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& options) {
-  auto engine =
-      std::make_unique<CpuEngine>(file, options);  // checks the file before reading it all
-  [[maybe_unused]] static volatile uint64_t sink;
-  sink = touch_weights(file, options);
+  auto engine = std::make_unique<CpuEngine>(file, options);
+  load_weights(*engine, options);
   return engine;
 }
 

@@ -48,7 +48,7 @@ class LocalEngine : public Engine {
   virtual void profile_into(ops::Profile* profile) = 0;
 };
 
-// The file must outlive the engine: weights are views into its mapping.
+// Reads all weights into memory. The file must outlive the engine.
 std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& options);
 
 }  // namespace tandem::engine

@@ -110,6 +110,9 @@ class MappedModel : public File {
     const auto found = tensor_index_.find(name);
     return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
   }
+  void read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const override {
+    files_[static_cast<size_t>(tensor.file_index)].read(tensor.offset + offset, out);
+  }
 
  private:
   void add_file(const std::string& path, int index, size_t count) {

@@ -74,6 +74,10 @@ class File {
   virtual const Entry* find(std::string_view key) const = 0;
   virtual const TensorInfo* find_tensor(std::string_view name) const = 0;
 
+  // Copies bytes of a tensor's data from `offset` on: the way to read much of it, faster than the
+  // mapping. Throws Error when the file cannot be read. Any thread.
+  virtual void read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const = 0;
+
   // Typed lookups. The plain form throws Error when the key is missing or of another kind, naming
   // the key; the
   // `_or` form gives the default only when the key is missing. Any integer type converts if the

@@ -33,19 +33,19 @@ struct MlaWeights {
 void split_joint_kv_b(const Weights& layer, const ModelConfig& c, MlaWeights& w) {
   const int64_t heads = c.heads, rank = c.mla.kv_lora, nope = c.mla.nope_dim,
                 value = c.mla.value_dim;
-  const Tensor joint = layer.matrix("attn_kv_b.weight", shape(heads * (nope + value), rank));
+  const Weights::Rows joint = layer.rows("attn_kv_b.weight", shape(heads * (nope + value), rank));
   float* k_b = layer.store().allocate(heads * rank * nope);
   float* v_b = layer.store().allocate(heads * value * rank);
   std::vector<float> row(static_cast<size_t>(rank));
   int64_t source = 0;  // row of the joint matrix
   for (int64_t h = 0; h < heads; ++h) {
     for (int64_t i = 0; i < nope; ++i) {
-      quant::dequantize_row(joint, source++, row.data());
+      quant::dequantize_row(joint.matrix, source++, row.data());
       for (int64_t r = 0; r < rank; ++r)
         k_b[(h * rank + r) * nope + i] = row[static_cast<size_t>(r)];
     }
     for (int64_t i = 0; i < value; ++i) {
-      quant::dequantize_row(joint, source++, v_b + (h * value + i) * rank);
+      quant::dequantize_row(joint.matrix, source++, v_b + (h * value + i) * rank);
     }
   }
   w.k_b = {.data = k_b, .dtype = DType::kF32, .shape = shape(heads, rank, nope)};

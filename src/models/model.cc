@@ -29,7 +29,10 @@ int64_t fixed_bytes(const gguf::File& file) {
 }  // namespace
 
 Decoder::Decoder(const gguf::File& file, ModelConfig config)
-    : config_(std::move(config)), file_(file), fixed_weight_bytes_(fixed_bytes(file)) {
+    : config_(std::move(config)),
+      file_(file),
+      store_(file),
+      fixed_weight_bytes_(fixed_bytes(file)) {
   const Weights global = weights();
   const Shape table = shape(config_.vocab, config_.hidden);
   embedding_ = global.matrix("token_embd.weight", table);

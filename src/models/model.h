@@ -2,6 +2,7 @@
 // file per architecture family derives from Decoder and supplies the attention half of a layer.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -26,6 +27,15 @@ class Decoder {
  public:
   virtual ~Decoder() = default;
   const ModelConfig& config() const { return config_; }
+
+  // Memory that load() takes, and the bytes of the file that it reads.
+  int64_t weight_memory_bytes() const { return store_.memory_bytes(); }
+  int64_t weight_file_bytes() const { return store_.file_bytes(); }
+  // Reads the weights; before it forward() must not be called. on_bytes may be empty; it is called
+  // on this thread with the bytes read so far. Throws Error, and what on_bytes throws.
+  void load(ops::Context& ctx, const std::function<void(int64_t bytes)>& on_bytes) {
+    store_.fill(ctx, on_bytes);
+  }
 
   // cache: [L]. Appends the batch's keys and values and fills batch.logits.
   void forward(ops::Context& ctx, const ForwardBatch& batch, std::span<const ops::KvLayer> cache);
@@ -81,8 +91,9 @@ class Decoder {
   friend std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens);
 };
 
-// The decoder for the file's architecture, for steps of at most max_tokens tokens. The file must
-// outlive it. Throws Error for unknown architectures and files that do not fit their metadata.
+// The decoder for the file's architecture, for steps of at most max_tokens tokens, with the places
+// of its weights but not yet the weights. The file must outlive it. Throws Error for unknown
+// architectures and files that do not fit their metadata.
 std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens);
 
 }  // namespace tandem::models

@@ -3,28 +3,46 @@
 #pragma once
 
 #include <deque>
-#include <memory>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "base/tensor.h"
 #include "gguf/file.h"
+#include "ops/pack.h"
+#include "ops/weight_memory.h"
 
 namespace tandem::models {
 
-// Owns what had to be decoded at load: vectors that are not float32 in the file, matrices that
-// change their form.
+// Owns a model's weights. Vectors, and matrices that change their form, are decoded when they are
+// looked up; all other matrices get their places then and are filled together, by fill().
 class WeightStore {
  public:
+  explicit WeightStore(const gguf::File& file);
+
   float* allocate(int64_t count) {
     return buffers_.emplace_back(static_cast<size_t>(count)).data();
   }
-  // The same stack of matrices in the layout that its type's kernels read.
-  Tensor packed(const Tensor& rows);
+  // The matrix, or stack of matrices, in the layout that its type's kernels read. To be filled.
+  Tensor place(const gguf::TensorInfo& info);
+
+  // Memory that fill() takes, and the bytes of the file that it reads.
+  int64_t memory_bytes() const { return memory_.used(); }
+  int64_t file_bytes() const { return file_bytes_; }
+  // on_bytes may be empty; see ops::pack. Throws Error.
+  void fill(ops::Context& ctx, const std::function<void(int64_t bytes)>& on_bytes);
 
  private:
+  struct Placed {
+    const gguf::TensorInfo* source;
+    Tensor tensor;
+  };
+
+  const gguf::File& file_;
+  ops::WeightMemory memory_;
+  std::vector<Placed> placed_;
+  int64_t file_bytes_ = 0;
   std::deque<std::vector<float>> buffers_;
-  std::vector<std::unique_ptr<std::byte[]>> panels_;
 };
 
 class Weights {
@@ -36,8 +54,9 @@ class Weights {
 
   bool has(const std::string& name) const;
 
-  // A matrix or stack of matrices in its kernels' layout. Error when missing, of another shape, or
-  // of a type without kernels. The optional form gives an empty tensor when missing.
+  // A matrix or stack of matrices in its kernels' layout, to be filled by the store. Error when
+  // missing, of another shape, or of a type without kernels. The optional form gives an empty
+  // tensor when missing.
   Tensor matrix(const std::string& name, const Shape& shape) const;
   Tensor optional_matrix(const std::string& name, const Shape& shape) const;
 
@@ -45,10 +64,17 @@ class Weights {
   Tensor vector(const std::string& name, int64_t n) const;
   Tensor optional_vector(const std::string& name, int64_t n) const;
 
+  // The rows of a matrix that is going to change its form.
+  struct Rows {
+    std::vector<std::byte> bytes;
+    Tensor matrix;  // in `bytes`
+  };
+  Rows rows(const std::string& name, const Shape& shape) const;
+
   WeightStore& store() const { return store_; }
 
  private:
-  Tensor find(const std::string& name, const Shape& shape) const;
+  const gguf::TensorInfo& find(const std::string& name, const Shape& shape) const;
 
   const gguf::File& file_;
   WeightStore& store_;

@@ -32,16 +32,33 @@ int64_t cgroup_number(const char* path) {
   return file >> value ? value : -1;
 }
 
+// Pages of files, which the system drops when their memory is wanted, from a cgroup's statistics.
+int64_t cgroup_file_pages(const std::string& path, const std::string& prefix) {
+  std::ifstream file(path);
+  std::string name;
+  int64_t value = 0, bytes = 0;
+  while (file >> name >> value) {
+    if (name == prefix + "active_file" || name == prefix + "inactive_file") bytes += value;
+  }
+  return bytes;
+}
+
 void apply_cgroup_limit(Topology& topology) {
-  for (const auto& [limit_path, usage_path] :
-       {std::pair{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-        std::pair{"/sys/fs/cgroup/memory/memory.limit_in_bytes",
-                  "/sys/fs/cgroup/memory/memory.usage_in_bytes"}}) {
-    const int64_t limit = cgroup_number(limit_path);
+  struct Files {
+    const char *limit, *usage, *statistics, *prefix;
+  };
+  for (const Files& files : {Files{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current",
+                                   "/sys/fs/cgroup/memory.stat", ""},
+                             Files{"/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                                   "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+                                   "/sys/fs/cgroup/memory/memory.stat", "total_"}}) {
+    const int64_t limit = cgroup_number(files.limit);
     if (limit <= 0 || limit >= topology.memory_bytes) continue;
     topology.memory_bytes = limit;
-    const int64_t usage = std::max<int64_t>(cgroup_number(usage_path), 0);
-    topology.available_bytes = std::min(topology.available_bytes, limit - usage);
+    const int64_t usage =
+        cgroup_number(files.usage) - cgroup_file_pages(files.statistics, files.prefix);
+    topology.available_bytes =
+        std::min(topology.available_bytes, limit - std::max<int64_t>(usage, 0));
   }
 }
 

@@ -2,7 +2,6 @@
 #include "kernels/cpu/avx2/linear.h"
 
 #include "kernels/cpu/avx2/vec16.h"
-#include "kernels/cpu/generic/linear.h"
 #include "kernels/cpu/lanes/linear_float.inl.h"
 #include "kernels/cpu/x86/codebook_rows.inl.h"
 #include "kernels/cpu/x86/quantize.inl.h"
@@ -24,8 +23,6 @@ LinearFn linear_kernel(DType dtype) {
   if (const LinearFn kernel = x86::codebook_kernel<Isa>(dtype)) return kernel;
   return panel_kernel(dtype);
 }
-
-PackFn pack_kernel(DType dtype) { return generic::pack_kernel(dtype); }
 
 void quantize_a32(const float* x, std::byte* out, int64_t k) { x86::quantize_a32<Isa>(x, out, k); }
 

@@ -1,8 +1,8 @@
 // Instantiates the shared x86 kernels for avx512.
 #include "kernels/cpu/avx512/linear.h"
 
+#include "kernels/cpu/avx2/linear.h"
 #include "kernels/cpu/avx512/vec16.h"
-#include "kernels/cpu/generic/linear.h"
 #include "kernels/cpu/lanes/linear_float.inl.h"
 #include "kernels/cpu/x86/codebook_rows.inl.h"
 #include "kernels/cpu/x86/quantize.inl.h"
@@ -25,7 +25,7 @@ LinearFn linear_kernel(DType dtype) {
   return panel_kernel(dtype);
 }
 
-PackFn pack_kernel(DType dtype) { return generic::pack_kernel(dtype); }
+PackFn pack_kernel(DType dtype) { return avx2::pack_kernel(dtype); }
 
 void quantize_a32(const float* x, std::byte* out, int64_t k) { x86::quantize_a32<Isa>(x, out, k); }
 
