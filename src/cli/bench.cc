@@ -13,6 +13,7 @@
 #include "cli/support.h"
 #include "cli/verbs.h"
 #include "gguf/file.h"
+#include "gguf/synthetic.h"
 #include "models/config.h"
 #include "platform/topology.h"
 
@@ -21,6 +22,8 @@ namespace {
 
 struct BenchOptions {
   std::string gguf_path;
+  std::string synthetic;  // instead of the file
+  int layers = 0;         // of it; 0: all
   std::vector<int> prompts = {512};
   std::vector<int> streams = {1, 4, 8};
   int generate = 64;
@@ -92,7 +95,9 @@ bench::Setup describe(BenchOptions& o, const gguf::File& file, const models::Mod
 
 void run_bench(BenchOptions o) {
   drop_what_is_off(o);
-  const std::unique_ptr<gguf::File> file = gguf::File::open(o.gguf_path);
+  const std::unique_ptr<gguf::File> file = o.synthetic.empty()
+                                               ? gguf::File::open(o.gguf_path)
+                                               : gguf::open_synthetic(o.synthetic, o.layers);
   const models::ModelConfig config = models::read_config(*file);
   size_cache(o, config);
   bench::Setup setup = describe(o, *file, config);
@@ -124,7 +129,15 @@ void add_bench(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<BenchOptions>();
   options->engine.max_step_tokens = 512;
   CLI::App* verb = app.add_subcommand("bench", "speed of prompts and generation, beside its bound");
-  verb->add_option(flag("gguf_path"), options->gguf_path, "model file or directory")->required();
+  CLI::Option_group* model = verb->add_option_group("model");
+  model->add_option(flag("gguf_path"), options->gguf_path, "model file or directory");
+  CLI::Option* synthetic =
+      model->add_option("--synthetic", options->synthetic,
+                        "instead of a file: a known model's shapes with random weights");
+  model->require_option(1);
+  verb->add_option("--layers", options->layers, "of a synthetic model: only the first so many")
+      ->check(CLI::PositiveNumber)
+      ->needs(synthetic);
   verb->add_option("-p,--prompt", options->prompts, "prompt lengths; 0: none")
       ->delimiter(',')
       ->check(CLI::Range(0, 1 << 20));

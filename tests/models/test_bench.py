@@ -114,6 +114,16 @@ def test_a_token_pays_for_the_experts_it_uses():
     assert few["bytes_per_step"] < many["bytes_per_step"] <= reader.data.nbytes
 
 
+def test_runs_a_model_without_a_file():
+    (result,) = json.loads(run_tandem("bench", "--synthetic", "ds-v2-lite", "--layers", 2, "-p", 8,
+                                      "-n", 0, "-r", 1, "-o", "json"))
+    assert result["model_type"] == "deepseek2"
+    assert result["n_prompt"] == 8
+    # Experts that no token went to are not read.
+    assert 0 < result["bytes_per_step"] < result["model_size"]
+    assert result["median_ts"] > 0
+
+
 def test_the_table_has_a_line_for_each_test():
     out = run_tandem("bench", "--gguf_path", SMOLLM2, "-p", 8, "-n", 2, "--streams", "2", "-r", 1,
                      "-d", 0)
@@ -134,6 +144,8 @@ def test_the_table_has_a_line_for_each_test():
     (["--kv_type", "f8"], "--kv_type f8"),
     (["--gguf_path", "/nowhere.gguf"], "/nowhere.gguf"),
     (["--frobnicate"], "--frobnicate"),
+    (["--layers", "3"], "--layers"),
+    (["--synthetic", "ds-v2-lite"], "--synthetic"),  # and a file
 ])
 def test_refuses(flags, complaint):
     model = [] if "--gguf_path" in flags else ["--gguf_path", SMOLLM2]
