@@ -17,6 +17,7 @@ constexpr std::array<Tags, 3> kThinking = {{
 }};
 
 constexpr Tags kDeepSeekCalls = {"<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"};
+constexpr Tags kKimiCalls = {"<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"};
 constexpr Tags kToolCall = {"<tool_call>", "</tool_call>"};
 constexpr Tags kSeedToolCall = {"<seed:tool_call>", "</seed:tool_call>"};
 
@@ -41,6 +42,8 @@ OutputFormat detect_format(std::string_view source) {
   const Tags& tool_call = mentions(kSeedToolCall.open) ? kSeedToolCall : kToolCall;
   if (mentions(kDeepSeekCalls.open)) {
     use(OutputFormat::Tools::kDeepSeek, kDeepSeekCalls);
+  } else if (mentions(kKimiCalls.open)) {
+    use(OutputFormat::Tools::kKimi, kKimiCalls);
   } else if (!mentions(tool_call.open)) {
     format.tools = OutputFormat::Tools::kNone;
   } else if (mentions("<arg_key>")) {

@@ -1,8 +1,8 @@
 // The state machine over generated text. Whatever might still become a mark is held back, so the
 // sum of the deltas does not depend on how the text was cut:
 //
-//   start ──<think>──> reasoning ──</think>──> content <──> call        (DeepSeek: content <──>
-//   section <──> call)
+//   start ──<think>──> reasoning ──</think>──> content <──> call
+//                                    DeepSeek, Kimi:   content <──> section <──> call
 #include "chat/output_parser.h"
 
 #include <algorithm>
@@ -16,8 +16,13 @@ namespace {
 constexpr std::size_t npos = std::string_view::npos;
 constexpr std::string_view kNewlines = "\r\n";
 constexpr std::string_view kSpace = " \t\r\n";
-constexpr std::string_view kDeepSeekCallOpen = "<｜tool▁call▁begin｜>";
-constexpr std::string_view kDeepSeekCallClose = "<｜tool▁call▁end｜>";
+
+// Of one call within a section.
+struct CallMarks {
+  std::string_view open, close;
+};
+constexpr CallMarks kDeepSeekCall = {"<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>"};
+constexpr CallMarks kKimiCall = {"<|tool_call_begin|>", "<|tool_call_end|>"};
 
 // Size of the longest end of `text` that is a beginning, but not all, of `mark`.
 std::size_t unfinished(std::string_view text, std::string_view mark) {
@@ -43,10 +48,13 @@ class Machine final : public OutputParser {
       : format_(format), split_reasoning_(options.split_reasoning) {
     if (options.tools != nullptr) types_ = ParameterTypes(*options.tools);
     if (options.parse_tools && format.tools != OutputFormat::Tools::kNone) {
-      const bool sections = format.tools == OutputFormat::Tools::kDeepSeek;
-      if (sections) section_ = {format.tool_open, format.tool_close};
-      call_open_ = sections ? std::string(kDeepSeekCallOpen) : format.tool_open;
-      call_close_ = sections ? std::string(kDeepSeekCallClose) : format.tool_close;
+      CallMarks marks = {format.tool_open, format.tool_close};
+      if (format.has_sections()) {
+        section_ = {format.tool_open, format.tool_close};
+        marks = format.tools == OutputFormat::Tools::kDeepSeek ? kDeepSeekCall : kKimiCall;
+      }
+      call_open_ = marks.open;
+      call_close_ = marks.close;
     }
     const bool thinks = !format.think_close.empty();
     state_ = !thinks                       ? State::kContent
@@ -184,7 +192,7 @@ class Machine final : public OutputParser {
     return false;
   }
 
-  // Between the calls of a DeepSeek section.
+  // Between the calls of a section.
   bool section(bool last) {
     const std::size_t space = leading(kSpace);
     const std::string_view text = std::string_view(pending_).substr(space);

@@ -17,10 +17,13 @@ namespace tandem::chat {
 struct OutputFormat {
   std::string think_open;   // "<think>", empty: the model does not think aloud
   std::string think_close;  // "</think>"
-  enum class Tools { kNone, kJsonInTags, kDeepSeek, kXmlParameters, kArgKeyValue };
+  enum class Tools { kNone, kJsonInTags, kDeepSeek, kKimi, kXmlParameters, kArgKeyValue };
   Tools tools = Tools::kNone;
   std::string tool_open;   // e.g. "<tool_call>"
   std::string tool_close;  // e.g. "</tool_call>"
+
+  // Whether the marks enclose a section of calls, each with marks of its own.
+  bool has_sections() const { return tools == Tools::kDeepSeek || tools == Tools::kKimi; }
 };
 OutputFormat detect_format(std::string_view template_source);
 

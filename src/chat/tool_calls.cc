@@ -1,4 +1,4 @@
-// The spellings: JSON; DeepSeek's name, separator, JSON; tags around each parameter.
+// The spellings: JSON; DeepSeek's and Kimi's name, separator, JSON; tags around each parameter.
 #include "chat/tool_calls.h"
 
 #include <atomic>
@@ -148,6 +148,26 @@ CallReading read_deepseek_call(std::string_view body) {
   return {CallStatus::kRead, {{std::string(name), std::string(arguments)}}};
 }
 
+// functions.NAME:INDEX<argument>{…}; the index is the model's own count.
+CallReading read_kimi_call(std::string_view body) {
+  static constexpr std::string_view kArgument = "<|tool_call_argument_begin|>";
+  static constexpr std::string_view kPrefix = "functions.";
+  const std::size_t argument = body.find(kArgument);
+  if (argument == npos) return {CallStatus::kInvalid};
+  std::string_view name = trimmed(body.substr(0, argument));
+  if (name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
+  const std::size_t colon = name.rfind(':');
+  if (colon != npos && name.find_first_not_of("0123456789", colon + 1) == npos) {
+    name = name.substr(0, colon);
+  }
+  const std::string_view arguments = trimmed(body.substr(argument + kArgument.size()));
+  if (name.empty()) return {CallStatus::kInvalid};
+  const JsonReading reading = read_json(arguments);
+  if (reading.status != CallStatus::kRead) return {reading.status};
+  if (!reading.value.is_object()) return {CallStatus::kInvalid};
+  return {CallStatus::kRead, {{std::string(name), std::string(arguments)}}};
+}
+
 // Collects untyped values into a JSON object.
 class ArgumentsWriter {
  public:
@@ -283,6 +303,8 @@ CallReading read_call(OutputFormat::Tools format, std::string_view body,
       return read_json_call(body);
     case OutputFormat::Tools::kDeepSeek:
       return read_deepseek_call(body);
+    case OutputFormat::Tools::kKimi:
+      return read_kimi_call(body);
     case OutputFormat::Tools::kXmlParameters:
       return read_xml_call(body, types);
     case OutputFormat::Tools::kArgKeyValue:

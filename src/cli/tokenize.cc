@@ -51,7 +51,7 @@ void tokenize(const TokenizeOptions& options) {
     std::string line;
     for (const auto id :
          tokenizer->encode(one, {.add_bos = false, .parse_special = !options.plain})) {
-      line += (line.empty() ? "" : ",") + std::to_string(id);
+      line += fmt::format("{}{}", line.empty() ? "" : ",", id);
     }
     std::printf("[%s]\n", line.c_str());
   }

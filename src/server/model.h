@@ -31,9 +31,8 @@ inline bool is_thinking_mark(const chat::OutputFormat& format, std::string_view 
 }
 inline bool is_tool_mark(const chat::OutputFormat& format, std::string_view text) {
   if (text.empty() || format.tools == chat::OutputFormat::Tools::kNone) return false;
-  // DeepSeek has further marks between those that open and close a section.
-  const bool inner = format.tools == chat::OutputFormat::Tools::kDeepSeek &&
-                     text.find("tool") != std::string_view::npos;
+  // There are further marks between those that open and close a section.
+  const bool inner = format.has_sections() && text.find("tool") != std::string_view::npos;
   return inner || format.tool_open.find(text) != std::string::npos ||
          format.tool_close.find(text) != std::string::npos;
 }

@@ -90,6 +90,8 @@ const OutputFormat kHermes{"<think>", "</think>", Tools::kJsonInTags, "<tool_cal
 const OutputFormat kXml{"<think>", "</think>", Tools::kXmlParameters, "<tool_call>",
                         "</tool_call>"};
 const OutputFormat kGlm{"<think>", "</think>", Tools::kArgKeyValue, "<tool_call>", "</tool_call>"};
+const OutputFormat kKimi{"", "", Tools::kKimi, "<|tool_calls_section_begin|>",
+                         "<|tool_calls_section_end|>"};
 const OutputFormat kDeepSeek{"<think>", "</think>", Tools::kDeepSeek, "<｜tool▁calls▁begin｜>",
                              "<｜tool▁calls▁end｜>"};
 const OutputFormat kPlain{};
@@ -231,6 +233,22 @@ TEST(OutputParser, DeepSeekCalls) {
       {"hm", "<｜tool▁call▁begin｜>g<｜tool▁sep｜>oops<｜tool▁call▁end｜>", {{"f", "{}"}}});
 }
 
+TEST(OutputParser, KimiCalls) {
+  expect_outcome(kKimi, kTools,
+                 "Sure.<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0"
+                 "<|tool_call_argument_begin|>{\"city\": \"Oslo\"}<|tool_call_end|>"
+                 "<|tool_call_begin|>functions.get_time:1<|tool_call_argument_begin|>{}"
+                 "<|tool_call_end|><|tool_calls_section_end|>",
+                 {"", "Sure.", {{"get_weather", "{\"city\": \"Oslo\"}"}, {"get_time", "{}"}}});
+  expect_outcome(kKimi, kTools,
+                 "<|tool_calls_section_begin|><|tool_call_begin|>a:b<|tool_call_argument_begin|>"
+                 "{\"t\": \"<|tool_call_end|>\"}<|tool_call_end|><|tool_calls_section_end|>",
+                 {"", "", {{"a:b", "{\"t\": \"<|tool_call_end|>\"}"}}});
+  const std::string broken =
+      "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0{}<|tool_call_end|>";
+  expect_outcome(kKimi, kTools, "a " + broken, {"", "a " + broken});
+}
+
 const char* const kToolSchemas =
     R"([{"type": "function", "function": {"name": "f", "parameters": {"type": "object",
   "properties": {"code": {"type": "string"}, "count": {"type": "integer"}, "list": {"type": "array"}}}}}])";
@@ -301,6 +319,11 @@ TEST(OutputParser, RandomMixturesDoNotDependOnCuts) {
                                           "<｜tool▁call▁begin｜>",
                                           "<｜tool▁call▁end｜>",
                                           "f<｜tool▁sep｜>{}",
+                                          "<|tool_calls_section_begin|>",
+                                          "<|tool_calls_section_end|>",
+                                          "<|tool_call_begin|>",
+                                          "<|tool_call_end|>",
+                                          "functions.f:0<|tool_call_argument_begin|>{}",
                                           "<",
                                           "\xff"};
   boost::json::parse_options any_bytes;
@@ -309,7 +332,8 @@ TEST(OutputParser, RandomMixturesDoNotDependOnCuts) {
   for (int round = 0; round < 20'000; ++round) {
     std::string text;
     for (unsigned i = random() % 12; i > 0; --i) text += parts[random() % parts.size()];
-    const OutputFormat& format = std::vector{&kHermes, &kXml, &kGlm, &kDeepSeek}[random() % 4][0];
+    const OutputFormat& format =
+        std::vector{&kHermes, &kXml, &kGlm, &kDeepSeek, &kKimi}[random() % 5][0];
     const OutputParser::Options options{.starts_in_reasoning = random() % 2 == 0,
                                         .split_reasoning = random() % 3 != 0,
                                         .parse_tools = random() % 4 != 0};
@@ -356,7 +380,7 @@ TEST(OutputFormatDetection, PublishedTemplates) {
         Row{"GLM-4.6", "<think>", Tools::kArgKeyValue},
         Row{"deepseek-ai-DeepSeek-V3.1", "<think>", Tools::kDeepSeek},
         Row{"deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "<think>", Tools::kDeepSeek},
-        Row{"google-gemma-2-2b-it", "", Tools::kNone}}) {
+        Row{"Kimi-K2-Instruct", "", Tools::kKimi}, Row{"google-gemma-2-2b-it", "", Tools::kNone}}) {
     const std::string path =
         tandem::testing::golden_path(std::string("templates/") + row.file + ".json");
     if (path.empty()) GTEST_SKIP() << "no golden/templates beside the sources";
