@@ -94,7 +94,7 @@ TEST_P(Experts, EqualPlainEvaluation) {
     shared = std::make_unique<Expert>(c.shared, c.shared, c.shared_down, 1, c.width,
                                       c.shared_hidden, 10);
   }
-  for (const int64_t tokens : {1, 2, 9, 40}) {
+  for (const int64_t tokens : {1, 9, 40}) {
     const auto x = random_floats(tokens * c.width, 0.05F, 20);
     const auto weights = random_floats(tokens * kUsed, 1.0F, 21);
     const auto gate = random_floats(tokens, 1.0F, 22);
@@ -116,7 +116,7 @@ TEST_P(Experts, EqualPlainEvaluation) {
                        .residual = nullptr};
     const auto expected = plain(routed, shared.get(), step, c.width, before);
     for (const auto& [threads, parts] :
-         {std::pair{1, 1}, std::pair{2, 1}, std::pair{4, 1}, std::pair{4, 2}, std::pair{3, 3}}) {
+         {std::pair{1, 1}, std::pair{3, 1}, std::pair{4, 2}, std::pair{2, 3}}) {
       ExpertLayer layer{.routed = routed.in_parts(parts), .shared = {}};
       if (shared) layer.shared = shared->in_parts(1);
       platform::ThreadPool pool({.threads = threads, .pin = false});
