@@ -285,10 +285,12 @@ void attention(Context& ctx, const KvLayer& layer, const PagedTokens& where, con
         order, order + count, piece, [&](int64_t p, int32_t i) { return p < blocks[i].piece; });
     return blocks[next[-1]];
   };
-  ctx.pool.parallel_for(pieces, 1, [&](int64_t piece, int64_t, int worker) {
-    const Block& block = block_of(piece);
-    call.run_piece(block, piece - block.piece,
-                   scratch + static_cast<size_t>(worker) * scratch_floats(layer));
+  ctx.pool.parallel_for(pieces, 1, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const Block& block = block_of(piece);
+      call.run_piece(block, piece - block.piece,
+                     scratch + static_cast<size_t>(worker) * scratch_floats(layer));
+    }
   });
 
   int64_t split = 0;  // blocks, which take the first places of the order

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "ops/weight_memory.h"
 #include "quant/panels.h"
+#include "quant/parts.h"
 #include "tests/quant/random_weights.h"
 
 namespace tandem::ops {
@@ -45,8 +46,8 @@ std::vector<Source> sources() {
 
 WeightMemory memory_for(const std::vector<Source>& list) {
   int64_t bytes = 0;
-  for (const Source& s : list) bytes += WeightMemory::bytes_of(s.dtype, s.shape);
-  return WeightMemory(bytes);
+  for (const Source& s : list) bytes += WeightMemory::bytes_of(s.dtype, s.shape, 1);
+  return WeightMemory(bytes, 1);
 }
 
 void expect_row(const Tensor& packed, int64_t matrix, int64_t row, const std::byte* expected) {
@@ -110,8 +111,20 @@ TEST(Pack, ThrowsWhatTheReadThrows) {
   EXPECT_NO_THROW(pack(ctx, packings, {}));
 }
 
+TEST(WeightMemory, SplitsLargeStacksOverNodes) {
+  const Shape large = shape(8, 4096, 2048), small = shape(8, 64, 2048);  // 38 MB, 0.6 MB of Q4_K
+  WeightMemory memory(WeightMemory::bytes_of(DType::kQ4_K, small, 2) +
+                          WeightMemory::bytes_of(DType::kQ4_K, large, 2),
+                      2);
+  EXPECT_EQ(memory.place(DType::kQ4_K, small).parts, 1);
+  const Tensor split = memory.place(DType::kQ4_K, large);
+  EXPECT_EQ(split.parts, 2);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(split.data) % quant::kPartAlignment, 0U);
+  EXPECT_EQ(WeightMemory(quant::stack_bytes(split), 1).place(DType::kQ4_K, large).parts, 1);
+}
+
 TEST(WeightMemory, RefusesMoreThanWasReserved) {
-  WeightMemory memory(1 << 20);
+  WeightMemory memory(1 << 20, 1);
   memory.place(DType::kF32, shape(2, 1 << 17));
   EXPECT_DEATH(memory.place(DType::kF32, shape(2, 1 << 19)), "reserved");
 }
