@@ -226,6 +226,16 @@ class Loop {
   float* scratch_ = nullptr;   // [threads, kScratchFloats]
 };
 
+void report(const Profile::Scope& scope, std::span<const Product> products) {
+  for (const Product& p : products) {
+    for (const Tensor* w : {p.w, p.up}) {
+      if (w == nullptr) continue;
+      const int64_t rows = p.matrices * w->shape.inner(1);
+      scope.add(rows * quant::row_bytes(w->dtype, w->cols()), rows * w->cols() * p.tokens);
+    }
+  }
+}
+
 }  // namespace
 
 int64_t token_block(const Product& p) {
@@ -238,6 +248,8 @@ int64_t token_block(const Product& p) {
 
 void run_products(Context& ctx, std::span<const Product> products, FinishTile finish,
                   const void* context) {
+  const Profile::Scope timed(ctx.profile, Op::kLinear);
+  if (ctx.profile != nullptr) report(timed, products);
   Loop(ctx, products, finish, context).run();
 }
 
