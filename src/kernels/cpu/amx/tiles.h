@@ -2,14 +2,12 @@
 //
 // The kernels are templates over this class and EmulatedTiles. Tile numbers are part of the
 // instructions, hence template arguments. The compiler's intrinsics are macros that paste the
-// number's text, which a template argument has none of, and GCC's do not tell that a tile load
-// reads memory; so the instructions are written out here. Every load and store orders the memory
-// accesses around it.
+// number's text, which a template argument has none of, and GCC's do not tell all that a tile load
+// or a configuration reads from memory; so the instructions are written out here. Every load and
+// store orders the memory accesses around it.
 #pragma once
 
 #include <cstdint>
-
-#include <immintrin.h>
 
 #include "kernels/cpu/amx/tile_shape.h"
 
@@ -19,8 +17,8 @@ class Tiles {
  public:
   // Configures once per kernel call, some 30 cycles. Released at the end, because a thread that
   // sleeps with tiles in use has 8 KB more to save and keeps its core from deep sleep.
-  explicit Tiles(const TileConfig& config) { _tile_loadconfig(&config); }
-  ~Tiles() { _tile_release(); }
+  explicit Tiles(const TileConfig& config) { asm volatile("ldtilecfg %0" ::"m"(config)); }
+  ~Tiles() { asm volatile("tilerelease"); }
   Tiles(const Tiles&) = delete;
   Tiles& operator=(const Tiles&) = delete;
 
