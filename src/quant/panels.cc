@@ -41,8 +41,9 @@ PanelGeometry panel_geometry(DType dtype) {
 }
 
 int64_t panel_bytes(DType dtype, int64_t k) {
-  const int64_t bytes = kPanelRows * row_bytes(dtype, k);
-  return (bytes + 63) / 64 * 64;
+  const PanelGeometry g = panel_geometry(dtype);
+  const int64_t blocks = k / traits(dtype).block_elements, group = panel_group(g.rest);
+  return blocks * g.words * 64 + (g.rest == 0 ? 0 : (blocks + group - 1) / group * 64);
 }
 
 int64_t matrix_bytes(DType dtype, Layout layout, int64_t n, int64_t k) {
@@ -75,16 +76,16 @@ void for_each_part(DType dtype, int row, int64_t k, const Move& move) {
   const PanelGeometry g = panel_geometry(dtype);
   const TypeTraits& t = traits(dtype);
   const int64_t blocks = k / t.block_elements;
-  const int64_t rest = blocks * g.words * kPanelRows * 4;  // where the rest section begins
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t block = b * t.block_bytes;
     const int64_t first_word = block + (g.rest_first ? g.rest : 0);
+    const int64_t lines = panel_words_at(g.words, g.rest, b);
     for (int w = 0; w < g.words; ++w) {
-      move(first_word + 4 * w, ((b * g.words + w) * kPanelRows + row) * 4, 4);
+      move(first_word + 4 * w, lines + (panel_word(dtype, w) * kPanelRows + row) * 4, 4);
     }
     if (g.rest > 0) {
-      move(block + (g.rest_first ? 0 : 4 * g.words), rest + (b * kPanelRows + row) * g.rest,
-           g.rest);
+      move(block + (g.rest_first ? 0 : 4 * g.words),
+           panel_rest_at(g.words, g.rest, b, blocks) + row * g.rest, g.rest);
     }
   }
 }
@@ -123,15 +124,16 @@ void dequantize_row(const Tensor& matrix, int64_t row, float* out) {
   const TypeTraits& t = traits(matrix.dtype);
   const PanelGeometry g = panel_geometry(matrix.dtype);
   const int64_t blocks = k / t.block_elements;
-  const std::byte* rest = rows + blocks * g.words * kPanelRows * 4;
   const int64_t r = row % kPanelRows;
   for (int64_t b = 0; b < blocks; ++b) {
     std::byte block[256];
     std::byte* word = block + (g.rest_first ? g.rest : 0);
+    const std::byte* lines = rows + panel_words_at(g.words, g.rest, b);
     for (int w = 0; w < g.words; ++w) {
-      std::memcpy(word + 4 * w, rows + ((b * g.words + w) * kPanelRows + r) * 4, 4);
+      std::memcpy(word + 4 * w, lines + (panel_word(matrix.dtype, w) * kPanelRows + r) * 4, 4);
     }
-    std::memcpy(block + (g.rest_first ? 0 : 4 * g.words), rest + (b * kPanelRows + r) * g.rest,
+    std::memcpy(block + (g.rest_first ? 0 : 4 * g.words),
+                rows + panel_rest_at(g.words, g.rest, b, blocks) + r * g.rest,
                 static_cast<size_t>(g.rest));
     dequantize(matrix.dtype, block, out + b * t.block_elements, t.block_elements);
   }

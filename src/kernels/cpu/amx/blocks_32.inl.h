@@ -11,14 +11,13 @@
 namespace tandem::cpu::amx {
 
 // Traits of each type:
-//   kMinima    whether there are minima        kDecoded  false: the panel's words are the tile
+//   kMinima    whether there are minima
 //   factors(): d and m of 16 rows              decode(): the rows of the tile
 using BTile32 = int8_t[8][64];
 
 struct Q4_0 {
   static constexpr DType kType = DType::kQ4_0;
   static constexpr bool kMinima = false;
-  static constexpr bool kDecoded = true;
   using Block = PanelBlock<kType>;
 
   static inline void factors(const Block& block, float* d, float*) { store(d, halves(block.rest)); }
@@ -34,7 +33,6 @@ struct Q4_0 {
 struct Q4_1 {
   static constexpr DType kType = DType::kQ4_1;
   static constexpr bool kMinima = true;
-  static constexpr bool kDecoded = true;
   using Block = PanelBlock<kType>;
 
   static inline void factors(const Block& block, float* d, float* m) {
@@ -77,7 +75,6 @@ static inline void decode_five_bits(const Block& block, int fifth_word, BTile32&
 struct Q5_0 {
   static constexpr DType kType = DType::kQ5_0;
   static constexpr bool kMinima = false;
-  static constexpr bool kDecoded = true;
   using Block = PanelBlock<kType>;
 
   static inline void factors(const Block& block, float* d, float*) { store(d, halves(block.rest)); }
@@ -89,7 +86,6 @@ struct Q5_0 {
 struct Q5_1 {
   static constexpr DType kType = DType::kQ5_1;
   static constexpr bool kMinima = true;
-  static constexpr bool kDecoded = true;
   using Block = PanelBlock<kType>;
 
   static inline void factors(const Block& block, float* d, float* m) {
@@ -104,10 +100,13 @@ struct Q5_1 {
 struct Q8_0 {
   static constexpr DType kType = DType::kQ8_0;
   static constexpr bool kMinima = false;
-  static constexpr bool kDecoded = false;
   using Block = PanelBlock<kType>;
 
   static inline void factors(const Block& block, float* d, float*) { store(d, halves(block.rest)); }
+  // The panel's words are the tile.
+  static inline void decode(const Block& block, BTile32& out) {
+    for (int w = 0; w < 8; ++w) store(out[w], block.word(w));
+  }
 };
 
 template <typename Block>
@@ -123,7 +122,6 @@ static inline void decode_by_table(const Block& block, const int8_t* values, BTi
 struct Iq4Nl {
   static constexpr DType kType = DType::kIQ4_NL;
   static constexpr bool kMinima = false;
-  static constexpr bool kDecoded = true;
   using Block = PanelBlock<kType>;
 
   static inline void factors(const Block& block, float* d, float*) { store(d, halves(block.rest)); }
@@ -135,7 +133,6 @@ struct Iq4Nl {
 struct Mxfp4 {
   static constexpr DType kType = DType::kMXFP4;
   static constexpr bool kMinima = false;
-  static constexpr bool kDecoded = true;
   using Block = PanelBlock<kType>;
 
   // Half of 2^(exponent - 127), because the values are doubled; the two smallest are denormal.

@@ -92,9 +92,7 @@ class Linear256 {
     for (int b = 0; b < blocks_; ++b) {
       for (int i = 0; i < panels; ++i) {
         const std::byte* panel = p_.w + (first_panel + i) * p_.w_stride;
-        const Block block = {
-            panel + int64_t{b} * Block::kWordBytes,
-            panel + int64_t{blocks_} * Block::kWordBytes + int64_t{b} * Block::kRestBytes};
+        const Block block = Block::at(panel, b, blocks_);
         Factors& factors = factors_[(b * panels + i) % 2];
         Type::scales(block, scales_, factors);
         for (int tile = 0; tile < split_.count; tile += 2) {

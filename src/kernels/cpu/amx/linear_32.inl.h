@@ -106,22 +106,19 @@ class Linear32 {
 
   Chunk decode(const std::byte* panel, int first) {
     const int blocks = blocks_ - first < kBlocksAtOnce ? blocks_ - first : kBlocksAtOnce;
-    const std::byte* words = panel + int64_t{first} * Block::kWordBytes;
-    const std::byte* rest =
-        panel + int64_t{blocks_} * Block::kWordBytes + int64_t{first} * Block::kRestBytes;
     for (int b = 0; b < blocks; ++b) {
-      const Block block = {words + b * Block::kWordBytes, rest + b * Block::kRestBytes};
+      const Block block = Block::at(panel, first + b, blocks_);
       Type::factors(block, d_[b], m_[b]);
-      if constexpr (Type::kDecoded) Type::decode(block, b_[b]);
+      Type::decode(block, b_[b]);
     }
     const int visits = split_.count * ((blocks + 1) / 2);
     const bool last = first + blocks == blocks_;
     return {
         .first = first,
         .blocks = blocks,
-        .b = Type::kDecoded ? b_[0][0] : reinterpret_cast<const int8_t*>(words),
-        .next = reinterpret_cast<const char*>(last ? panel + p_.w_stride
-                                                   : words + blocks * Block::kWordBytes),
+        .b = b_[0][0],
+        .next = reinterpret_cast<const char*>(
+            last ? panel + p_.w_stride : Block::at(panel, first + blocks, blocks_).words),
         .next_lines = (blocks * Block::kWords + visits - 1) / visits,
     };
   }
@@ -250,7 +247,7 @@ class Linear32 {
   const std::byte* const x_;  // of the first token
   float* const y_;
   const Row row_;  // of the first token
-  alignas(64) BTile32 b_[Type::kDecoded ? kBlocksAtOnce : 1];
+  alignas(64) BTile32 b_[kBlocksAtOnce];
   alignas(64) float d_[kBlocksAtOnce][16];
   alignas(64) float m_[kBlocksAtOnce][16];
   int copied_ = -1;  // first block of what a_d_ and a_sum_ hold

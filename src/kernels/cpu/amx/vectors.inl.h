@@ -8,6 +8,7 @@
 #include <immintrin.h>
 
 #include "quant/blocks.h"
+#include "quant/panels.h"
 
 namespace tandem::cpu::amx {
 
@@ -17,12 +18,18 @@ struct PanelBlock {
   static constexpr int kWords = sizeof(typename quant::BlockOf<kType>::Type) / 4;
   static constexpr int kRest = sizeof(typename quant::BlockOf<kType>::Type) % 4;
   static constexpr int kWordBytes = kWords * 64;  // of a block
-  static constexpr int kRestBytes = kRest * 16;
 
   const std::byte* words;  // [kWords, 16] u32
   const std::byte* rest;   // [16, kRest]
 
-  __m512i word(int w) const { return _mm512_loadu_si512(words + 64 * w); }
+  // Block b of a panel whose rows have `blocks`.
+  static PanelBlock at(const std::byte* panel, int64_t b, int64_t blocks) {
+    return {panel + quant::panel_words_at(kWords, kRest, b),
+            panel + quant::panel_rest_at(kWords, kRest, b, blocks)};
+  }
+
+  // Word w as the file counts them.
+  __m512i word(int w) const { return _mm512_loadu_si512(words + 64 * quant::panel_word(kType, w)); }
 };
 
 static inline __m512i bytes(int value) { return _mm512_set1_epi8(static_cast<char>(value)); }

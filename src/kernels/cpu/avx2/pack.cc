@@ -86,6 +86,16 @@ void pack_words(const std::byte* rows, int64_t row_stride, std::byte* lines) {
   }
 }
 
+// The same for a type whose words change places, four neighbours together.
+template <DType kType>
+void pack_moved_words(const std::byte* rows, int64_t row_stride, std::byte* lines) {
+  constexpr int kWords = sizeof(typename quant::BlockOf<kType>::Type) / 4;
+  static_assert(kWords % 4 == 0);
+  for (int w = 0; w < kWords; w += 4) {
+    pack_4_words(rows + 4 * w, row_stride, lines + quant::panel_word(kType, w) * kLine);
+  }
+}
+
 template <DType kType>
 void pack(const PackParams& p) {
   using Block = typename quant::BlockOf<kType>::Type;
@@ -98,20 +108,27 @@ void pack(const PackParams& p) {
   }
   const bool rest_first = quant::panel_geometry(kType).rest_first;
   const int64_t blocks = p.k / quant::traits(kType).block_elements;
-  std::byte* rest = p.panel + blocks * kWords * kLine;
   for (int64_t b = 0; b < blocks; ++b) {
     const std::byte* block = p.rows + b * static_cast<int64_t>(sizeof(Block));
-    pack_words<kWords>(block + (rest_first ? kRest : 0), p.row_stride,
-                       p.panel + b * kWords * kLine);
+    const std::byte* words = block + (rest_first ? kRest : 0);
+    std::byte* lines = p.panel + quant::panel_words_at(kWords, kRest, b);
+    if constexpr (kType == DType::kQ6_K) {
+      pack_moved_words<kType>(words, p.row_stride, lines);
+    } else {
+      pack_words<kWords>(words, p.row_stride, lines);
+    }
     if constexpr (kRest > 0) {
+      std::byte* rest = p.panel + quant::panel_rest_at(kWords, kRest, b, blocks);
       const std::byte* from = block + (rest_first ? 0 : 4 * kWords);
       for (int r = 0; r < kPanelRows; ++r) {
         std::memcpy(rest + r * kRest, from + r * p.row_stride, kRest);
       }
-      rest += kPanelRows * kRest;
+      // The padding of a last group that is not full; the next block's rest overwrites it
+      // elsewhere.
+      const auto used = (rest - p.panel + kPanelRows * kRest) % 64;
+      if (used != 0) std::memset(rest + kPanelRows * kRest, 0, static_cast<size_t>(64 - used));
     }
   }
-  std::memset(rest, 0, static_cast<size_t>(p.panel + quant::panel_bytes(kType, p.k) - rest));
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 //                           where kSigned
 //   scale_bytes<i>(words)   the scales of groups 4i .. 4i + 3, signed where kSignedScales
 //   min_bytes<i>(words)     their minima, unsigned, where kMinima
+//   kVisit<n>               the group that is multiplied n-th, so that words are read in their
+//   order
 // and means  value = scale * (code - kOffset),  the minimum apart.
 #pragma once
 
@@ -52,6 +54,8 @@ struct PanelQ4K : SixBitScales<Isa> {
   static constexpr DPlace kD = DPlace::kFirstWord;
   static constexpr int kGroup = 32, kOffset = 0, kHighestCode = 15;
   static constexpr bool kSigned = false, kSignedScales = false, kMinima = true;
+  template <int n>
+  static constexpr int kVisit = n;
 
   template <int g>
   static Words codes(const std::byte* words, int c) {
@@ -67,6 +71,8 @@ struct PanelQ5K : SixBitScales<Isa> {
   static constexpr DPlace kD = DPlace::kFirstWord;
   static constexpr int kGroup = 32, kOffset = 0, kHighestCode = 31;
   static constexpr bool kSigned = false, kSignedScales = false, kMinima = true;
+  template <int n>
+  static constexpr int kVisit = n;
 
   template <int g>
   static Words codes(const std::byte* words, int c) {
@@ -85,15 +91,19 @@ struct PanelQ6K {
   static constexpr int kGroup = 16, kOffset = 32, kHighestCode = 63;
   static constexpr bool kSigned = false, kSignedScales = true, kMinima = false;
 
+  // The four groups of a high word one after the other.
+  template <int n>
+  static constexpr int kVisit = 8 * (n / 8) + n % 8 / 4 + 2 * (n % 4);
+
   template <int i>
   static Words scale_bytes(const std::byte* words) {
-    return Isa::load(words + (48 + i) * 64);
+    return Isa::load(words + quant::panel_word(kType, 48 + i) * 64);
   }
   template <int g>
   static Words codes(const std::byte* words, int c) {
     constexpr int kHalf = g / 8, kElement = 16 * (g % 8);
-    constexpr int kLow = 16 * kHalf + kElement % 64 / 4;
-    constexpr int kHigh = 32 + 8 * kHalf + kElement % 32 / 4;
+    constexpr int kLow = quant::panel_word(kType, 16 * kHalf + kElement % 64 / 4);
+    constexpr int kHigh = quant::panel_word(kType, 32 + 8 * kHalf + kElement % 32 / 4);
     const Words low = Isa::template srl16<kElement / 64 * 4>(Isa::load(words + (kLow + c) * 64));
     const Words high =
         Isa::template shift16<4 - kElement / 32 * 2>(Isa::load(words + (kHigh + c) * 64));
@@ -117,6 +127,8 @@ struct PanelQ2K {
   static constexpr DPlace kD = DPlace::kLastWord;
   static constexpr int kGroup = 16, kOffset = 0, kHighestCode = 3;
   static constexpr bool kSigned = false, kSignedScales = false, kMinima = true;
+  template <int n>
+  static constexpr int kVisit = n;
 
   template <int i>
   static Words scale_bytes(const std::byte* words) {
@@ -139,6 +151,8 @@ struct PanelQ3K {
   static constexpr DPlace kD = DPlace::kRest;
   static constexpr int kGroup = 16, kOffset = 4, kHighestCode = 7;
   static constexpr bool kSigned = false, kSignedScales = true, kMinima = false;
+  template <int n>
+  static constexpr int kVisit = n;
 
   template <int i>
   static Words scale_bytes(const std::byte* words) {
@@ -162,6 +176,8 @@ struct PanelIQ4XS {
   static constexpr DPlace kD = DPlace::kFirstWord;
   static constexpr int kGroup = 32, kOffset = 0, kHighestCode = 127;
   static constexpr bool kSigned = true, kSignedScales = true, kMinima = false;
+  template <int n>
+  static constexpr int kVisit = n;
 
   template <int i>
   static Words scale_bytes(const std::byte* words) {

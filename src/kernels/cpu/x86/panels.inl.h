@@ -97,15 +97,13 @@ struct Panel256 {
     }
     const int8_t* a[kTokens];
     for (int t = 0; t < kTokens; ++t) a[t] = x[t].q + 256 * block;
-    static_for<kGroups / 4>([&]<int i>() {
-      const Words scale_bytes = Type::template scale_bytes<i>(words);
-      static_for<4>([&]<int j>() {
-        constexpr int kGroup = 4 * i + j;
-        const auto scale = Isa::template scale<j, Type::kSignedScales>(scale_bytes);
-        Isa::template multiply_group<kTokens, kColumns, Type::kHighestCode, Type::kSigned>(
-            [&](int c) { return Type::template codes<kGroup>(words, c); }, a, kGroup * Type::kGroup,
-            scale, products);
-      });
+    static_for<kGroups>([&]<int n>() {
+      constexpr int kGroup = Type::template kVisit<n>;
+      const Words scale_bytes = Type::template scale_bytes<kGroup / 4>(words);
+      const auto scale = Isa::template scale<kGroup % 4, Type::kSignedScales>(scale_bytes);
+      Isa::template multiply_group<kTokens, kColumns, Type::kHighestCode, Type::kSigned>(
+          [&](int c) { return Type::template codes<kGroup>(words, c); }, a, kGroup * Type::kGroup,
+          scale, products);
     });
     const auto factors = panel_factors<Isa, Type>(words, rest, kWords);
     for (int t = 0; t < kTokens; ++t) {
@@ -170,23 +168,21 @@ struct Panel32 {
   static constexpr int kRest = sizeof(typename quant::BlockOf<kType>::Type) % 4;
 };
 
-// How far ahead of the products a panel's words are asked for, into the second-level cache. The
-// hardware follows the hops between a block's words badly: with this, Q6_K reads 14 GB/s instead of
-// 6 and Q5_0 15 instead of 9 (one core of a Zen 4 EPYC, one token, the other core busy).
-inline constexpr int64_t kPrefetchBytes = 8192;
+// How far ahead of the products a panel's words are asked for, into the second-level cache, by the
+// tokens of a tile. With one or two the hardware does better by itself (one core of a Zen 4 EPYC
+// reads Q4_K at 24 GB/s without, at 19 with); with more, the products between two lines are too
+// many for the loads to run ahead (10 without, 19 with).
+constexpr int64_t prefetch_bytes(int tokens) { return tokens < 4 ? 0 : 4096; }
 
-// Asks for the lines that stand that far behind a block, and for the next panel's rest section,
-// which is far from what the hardware follows. Nothing beyond `end`, which other threads read.
-template <typename Panel>
+// Asks for the lines that stand that far behind a block. Nothing beyond `end`, which other threads
+// read.
+template <typename Panel, int kTokens>
 [[gnu::always_inline]] static inline void prefetch_ahead(const std::byte* words,
-                                                         const std::byte* rest, int64_t stride,
                                                          const std::byte* end) {
-  if (words + kPrefetchBytes >= end) return;
+  constexpr int64_t kAhead = prefetch_bytes(kTokens);
+  if (kAhead == 0 || words + kAhead >= end) return;
   for (int w = 0; w < Panel::kWords; ++w) {
-    _mm_prefetch(reinterpret_cast<const char*>(words + kPrefetchBytes + w * 64), _MM_HINT_T1);
-  }
-  if constexpr (Panel::kRest > 0) {
-    _mm_prefetch(reinterpret_cast<const char*>(rest + stride), _MM_HINT_T1);
+    _mm_prefetch(reinterpret_cast<const char*>(words + kAhead + w * 64), _MM_HINT_T1);
   }
 }
 
@@ -202,12 +198,16 @@ static inline void multiply_panel(const LinearParams& p, const std::byte* panel,
     acc[t] = Isa::zero_floats();
   }
   const int blocks = p.k / Panel::kElements;
-  const std::byte* rest = panel + int64_t{blocks} * Panel::kWords * 64;
+  const std::byte* words = panel;
+  const std::byte* rest = nullptr;
   for (int block = 0; block < blocks; ++block) {
-    prefetch_ahead<Panel>(panel, rest, p.w_stride, prefetch_end);
-    Panel::template multiply_block<kTokens>(panel, rest, x, block, acc);
-    panel += Panel::kWords * 64;
-    rest += Panel::kRest * quant::kPanelRows;
+    if constexpr (Panel::kRest > 0) {
+      rest = panel + quant::panel_rest_at(Panel::kWords, Panel::kRest, block, blocks);
+      words = panel + quant::panel_words_at(Panel::kWords, Panel::kRest, block);
+    }
+    prefetch_ahead<Panel, kTokens>(words, prefetch_end);
+    Panel::template multiply_block<kTokens>(words, rest, x, block, acc);
+    if constexpr (Panel::kRest == 0) words += Panel::kWords * 64;
   }
   for (int t = 0; t < kTokens; ++t) Isa::store_first(y + t * p.y_stride, acc[t], rows);
 }
