@@ -14,9 +14,9 @@ define compile
 @cmake --build --preset $(1) $(if $(2),--target $(2))
 endef
 
-# Rooms whose unit tests run under a sanitizer; threads matter in four of them.
-ASAN_ROOMS = base platform quant gguf kernels_cpu ops moe tokenizer chat scheduler server
-TSAN_ROOMS = platform moe scheduler server
+# Rooms whose unit tests run under a sanitizer; threads matter in five of them.
+ASAN_ROOMS = base platform quant gguf kernels_cpu ops moe models engine tokenizer chat scheduler server
+TSAN_ROOMS = platform ops moe scheduler server
 empty :=
 space := $(empty) $(empty)
 one_of = '^($(subst $(space),|,$(1)))$$'
