@@ -6,6 +6,7 @@
 #include "models/deepseek.h"
 #include "models/llama.h"
 #include "ops/elementwise.h"
+#include "quant/types.h"
 
 namespace tandem::models {
 
@@ -62,6 +63,9 @@ void Decoder::forward(ops::Context& ctx, const ForwardBatch& batch,
   const Step step{batch.where, rope_table};
 
   step_weight_bytes_ = fixed_weight_bytes_;
+  if (batch.outputs == 0) {
+    step_weight_bytes_ -= output_.rows() * quant::row_bytes(output_.dtype, output_.cols());
+  }
   ops::embed(ctx, embedding_, batch.ids, tokens, x);
   ops::fill_rope_table(ctx, config_.rope, rope_frequencies_, batch.where.positions, tokens,
                        rope_table);

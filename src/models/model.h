@@ -41,7 +41,7 @@ class Decoder {
   void forward(ops::Context& ctx, const ForwardBatch& batch, std::span<const ops::KvLayer> cache);
 
   // Bytes of distinct weights that the last forward read: all but the routed experts that no token
-  // went to.
+  // went to, and the output matrix where no logits were wanted.
   int64_t step_weight_bytes() const { return step_weight_bytes_; }
 
   // The form of one layer's cache; data, dtype and page size are the caller's.

@@ -123,8 +123,7 @@ void pack(const PackParams& p) {
       for (int r = 0; r < kPanelRows; ++r) {
         std::memcpy(rest + r * kRest, from + r * p.row_stride, kRest);
       }
-      // The padding of a last group that is not full; the next block's rest overwrites it
-      // elsewhere.
+      // The line's end: zeros, unless the group's next block puts its rest there.
       const auto used = (rest - p.panel + kPanelRows * kRest) % 64;
       if (used != 0) std::memset(rest + kPanelRows * kRest, 0, static_cast<size_t>(64 - used));
     }
