@@ -70,24 +70,28 @@ const std::byte* rows_at(const Tensor& stack, int64_t index, int64_t row) {
 
 namespace {
 
-// Calls move(part of a row, part of the panel, bytes) for every part of row `row`.
+// Calls move(offset in the file's block, offset in the panel, bytes) for every part of block b of
+// row `row` of a panel whose rows have `blocks`.
 template <typename Move>
-void for_each_part(DType dtype, int row, int64_t k, const Move& move) {
-  const PanelGeometry g = panel_geometry(dtype);
-  const TypeTraits& t = traits(dtype);
-  const int64_t blocks = k / t.block_elements;
-  for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t block = b * t.block_bytes;
-    const int64_t first_word = block + (g.rest_first ? g.rest : 0);
-    const int64_t lines = panel_words_at(g.words, g.rest, b);
-    for (int w = 0; w < g.words; ++w) {
-      move(first_word + 4 * w, lines + (panel_word(dtype, w) * kPanelRows + row) * 4, 4);
-    }
-    if (g.rest > 0) {
-      move(block + (g.rest_first ? 0 : 4 * g.words),
-           panel_rest_at(g.words, g.rest, b, blocks) + row * g.rest, g.rest);
-    }
+void for_each_part(DType dtype, const PanelGeometry& g, int64_t row, int64_t b, int64_t blocks,
+                   const Move& move) {
+  const int64_t first_word = g.rest_first ? g.rest : 0;
+  const int64_t lines = panel_words_at(g.words, g.rest, b);
+  for (int w = 0; w < g.words; ++w) {
+    move(first_word + 4 * w, lines + (panel_word(dtype, w) * kPanelRows + row) * 4, 4);
   }
+  if (g.rest > 0) {
+    move(g.rest_first ? 0 : 4 * g.words, panel_rest_at(g.words, g.rest, b, blocks) + row * g.rest,
+         g.rest);
+  }
+}
+
+// Block b of a row of a panel -> the file's block.
+void unpack_block(DType dtype, const PanelGeometry& g, const std::byte* panel, int64_t row,
+                  int64_t b, int64_t blocks, std::byte* out) {
+  for_each_part(dtype, g, row, b, blocks, [&](int64_t in_block, int64_t in_panel, int bytes) {
+    std::memcpy(out + in_block, panel + in_panel, static_cast<size_t>(bytes));
+  });
 }
 
 }  // namespace
@@ -95,17 +99,26 @@ void for_each_part(DType dtype, int row, int64_t k, const Move& move) {
 void pack_panel(DType dtype, const std::byte* rows, int64_t row_stride, int count, int64_t k,
                 std::byte* panel) {
   std::memset(panel, 0, static_cast<size_t>(panel_bytes(dtype, k)));
+  const TypeTraits& t = traits(dtype);
+  const PanelGeometry g = panel_geometry(dtype);
+  const int64_t blocks = k / t.block_elements;
   for (int r = 0; r < count; ++r) {
-    for_each_part(dtype, r, k, [&](int64_t in_row, int64_t in_panel, int bytes) {
-      std::memcpy(panel + in_panel, rows + r * row_stride + in_row, static_cast<size_t>(bytes));
-    });
+    for (int64_t b = 0; b < blocks; ++b) {
+      const std::byte* block = rows + r * row_stride + b * t.block_bytes;
+      for_each_part(dtype, g, r, b, blocks, [&](int64_t in_block, int64_t in_panel, int bytes) {
+        std::memcpy(panel + in_panel, block + in_block, static_cast<size_t>(bytes));
+      });
+    }
   }
 }
 
 void unpack_row(DType dtype, const std::byte* panel, int row, int64_t k, std::byte* out) {
-  for_each_part(dtype, row, k, [&](int64_t in_row, int64_t in_panel, int bytes) {
-    std::memcpy(out + in_row, panel + in_panel, static_cast<size_t>(bytes));
-  });
+  const TypeTraits& t = traits(dtype);
+  const PanelGeometry g = panel_geometry(dtype);
+  const int64_t blocks = k / t.block_elements;
+  for (int64_t b = 0; b < blocks; ++b) {
+    unpack_block(dtype, g, panel, row, b, blocks, out + b * t.block_bytes);
+  }
 }
 
 int64_t rows_stride(const Tensor& stack) {
@@ -124,17 +137,9 @@ void dequantize_row(const Tensor& matrix, int64_t row, float* out) {
   const TypeTraits& t = traits(matrix.dtype);
   const PanelGeometry g = panel_geometry(matrix.dtype);
   const int64_t blocks = k / t.block_elements;
-  const int64_t r = row % kPanelRows;
   for (int64_t b = 0; b < blocks; ++b) {
     std::byte block[256];
-    std::byte* word = block + (g.rest_first ? g.rest : 0);
-    const std::byte* lines = rows + panel_words_at(g.words, g.rest, b);
-    for (int w = 0; w < g.words; ++w) {
-      std::memcpy(word + 4 * w, lines + (panel_word(matrix.dtype, w) * kPanelRows + r) * 4, 4);
-    }
-    std::memcpy(block + (g.rest_first ? 0 : 4 * g.words),
-                rows + panel_rest_at(g.words, g.rest, b, blocks) + r * g.rest,
-                static_cast<size_t>(g.rest));
+    unpack_block(matrix.dtype, g, rows, row % kPanelRows, b, blocks, block);
     dequantize(matrix.dtype, block, out + b * t.block_elements, t.block_elements);
   }
 }

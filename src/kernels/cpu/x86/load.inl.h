@@ -14,9 +14,6 @@ namespace tandem::cpu::x86 {
 static inline __m256i load32(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
-static inline __m128i load16(const void* p) {
-  return _mm_loadu_si128(static_cast<const __m128i*>(p));
-}
 template <typename Word>
 static inline Word load_word(const void* p) {
   Word word;
@@ -38,11 +35,6 @@ static inline __m128 load_d(const Block* const* b) {
 template <int kShift>
 static inline __m128i bits_of(__m128i bytes, int mask) {
   return _mm_and_si128(_mm_srli_epi16(bytes, kShift), _mm_set1_epi8(static_cast<char>(mask)));
-}
-template <int kShift>
-static inline __m256i bits_of(__m256i bytes, int mask) {
-  return _mm256_and_si256(_mm256_srli_epi16(bytes, kShift),
-                          _mm256_set1_epi8(static_cast<char>(mask)));
 }
 
 // All ones in byte i where bit i of the word is set.

@@ -198,16 +198,12 @@ static inline void multiply_panel(const LinearParams& p, const std::byte* panel,
     acc[t] = Isa::zero_floats();
   }
   const int blocks = p.k / Panel::kElements;
-  const std::byte* words = panel;
-  const std::byte* rest = nullptr;
   for (int block = 0; block < blocks; ++block) {
-    if constexpr (Panel::kRest > 0) {
-      rest = panel + quant::panel_rest_at(Panel::kWords, Panel::kRest, block, blocks);
-      words = panel + quant::panel_words_at(Panel::kWords, Panel::kRest, block);
-    }
+    const std::byte* words = panel + quant::panel_words_at(Panel::kWords, Panel::kRest, block);
+    const std::byte* rest =
+        panel + quant::panel_rest_at(Panel::kWords, Panel::kRest, block, blocks);
     prefetch_ahead<Panel, kTokens>(words, prefetch_end);
     Panel::template multiply_block<kTokens>(words, rest, x, block, acc);
-    if constexpr (Panel::kRest == 0) words += Panel::kWords * 64;
   }
   for (int t = 0; t < kTokens; ++t) Isa::store_first(y + t * p.y_stride, acc[t], rows);
 }
