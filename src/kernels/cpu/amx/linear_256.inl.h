@@ -110,20 +110,23 @@ class Linear256 {
         }
       }
     }
-    for (int part = 0; part < kSteps; ++part) rescale(before, part);
+    rescale<0>(before);
+    rescale<1>(before);
+    rescale<2>(before);
+    rescale<3>(before);
   }
 
   template <bool kDecode, int kGroupTiles>
   void run_group(const Block& block, const Group& group, const Group& before) {
     clear_c<kGroupTiles>();
     step<kDecode, kGroupTiles, 0>(block, group);
-    rescale(before, 0);
+    rescale<0>(before);
     step<kDecode, kGroupTiles, 1>(block, group);
-    rescale(before, 1);
+    rescale<1>(before);
     step<kDecode, kGroupTiles, 2>(block, group);
-    rescale(before, 2);
+    rescale<2>(before);
     step<kDecode, kGroupTiles, 3>(block, group);
-    rescale(before, 3);
+    rescale<3>(before);
     store_c<kGroupTiles>(group.parity);
   }
 
@@ -186,24 +189,34 @@ class Linear256 {
     }
   }
 
-  // Quarter `part` of a group's rows: products -> sums, as quant/reference.h defines them.
-  void rescale(const Group& g, int part) {
-    if (g.tiles == 0) return;
-    const int parts = kSteps / g.tiles;  // of a tile
-    const int tile = part / parts;
-    const int begin = split_.rows * (part % parts) / parts;
-    const int end = split_.rows * (part % parts + 1) / parts;
-    const int first_token = split_.first(g.first_tile + tile);
-    const int32_t(*products)[16][16] = products_[g.parity][tile];
-    float(*sums)[16] = sums_[g.panel] + (g.first_tile + tile) * split_.rows;
+  // Quarter `kPart` of a group's rows: products -> sums, as quant/reference.h defines them.
+  template <int kPart>
+  void rescale(const Group& g) {
+    if (g.tiles == 2) {
+      rescale_rows<kPart / 2>(g, split_.rows * (kPart % 2) / 2, split_.rows * (kPart % 2 + 1) / 2);
+    } else if (g.tiles == 1) {
+      rescale_rows<0>(g, split_.rows * kPart / 4, split_.rows * (kPart + 1) / 4);
+    }
+  }
+
+  // Rows [begin, end) of the group's token tile kTile. What a row needs of the block is loaded
+  // once: the compiler cannot tell that storing sums leaves it alone.
+  template <int kTile>
+  void rescale_rows(const Group& g, int begin, int end) {
+    const int first_token = split_.first(g.first_tile + kTile);
+    const int32_t(*products)[16][16] = products_[g.parity][kTile];
+    float(*sums)[16] = sums_[g.panel] + (g.first_tile + kTile) * split_.rows;
     const __m512 d = _mm512_load_ps(g.factors->d);
     const __m512 dmin = _mm512_load_ps(g.factors->dmin);
-    const __m512i* minima = reinterpret_cast<const __m512i*>(g.factors->minima);
-    const int64_t offset = (first_token + begin) * p_.x_stride;
+    __m512i minima[Type::kMinima > 0 ? Type::kMinima : 1];
+    for (int i = 0; i < Type::kMinima; ++i) minima[i] = _mm512_load_si512(g.factors->minima[i]);
+    const int64_t stride = p_.x_stride;
+    const int64_t offset = (first_token + begin) * stride;
     const std::byte* a_d = reinterpret_cast<const std::byte*>(row_.d + g.block) + offset;
     const std::byte* a_sums =
         reinterpret_cast<const std::byte*>(row_.sums + quant::kA256Sums * g.block + Type::kSums) +
         offset;
+#pragma GCC unroll 2
     for (int r = begin; r < end; ++r) {
       __m512i product = _mm512_load_si512(products[0][r]);
       if constexpr (kOperands == 2) {
@@ -224,8 +237,8 @@ class Linear256 {
         sum = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(m), sum);
       }
       store(sums[r], sum);
-      a_d += p_.x_stride;
-      a_sums += p_.x_stride;
+      a_d += stride;
+      a_sums += stride;
     }
   }
 

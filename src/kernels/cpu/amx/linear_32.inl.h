@@ -2,10 +2,12 @@
 //
 // A block is 32 columns, after which its integer product is rescaled: two tile products, with the
 // high and the low operand of the activations, then I = 128 Chi + Clo, and one or two float sums.
-// A panel's columns (kBlocksAtOnce blocks of them) are decoded first; then each tile of tokens
-// walks all blocks with its 16 x 16 float sums in registers. Sums in memory would add a load and a
-// store a row, and it is these that bound the loop, not the tile unit. Cycles of one block with 16
-// tokens:
+// kPanels panels are taken together, kBlocksAtOnce blocks at a time: their blocks are decoded, then
+// each tile of tokens meets one panel after the other with its 16 x 16 float sums in registers, so
+// that its activations come into L1 once for all panels. (16 tokens of 2048 columns are 64 KB: with
+// one panel at a time over all blocks every visit fetched them from L2 again, a line in four
+// cycles.) Sums in memory throughout would add a load and a store a row and block, and it is these
+// that bound the loop, not the tile unit. Cycles of one block with 16 tokens:
 //
 //   tile products          2 x 16                                   32
 //   vector arithmetic      16 rows x (shift add convert mul fma)/2  40
@@ -44,17 +46,16 @@ class Linear32 {
   // Tokens that share decoded blocks: decoding is 5 % of their work then.
   static constexpr int kTokensAtOnce = 128;
   static constexpr int kTokenTiles = kTokensAtOnce / kTileRows;
-  static constexpr int kBlocksAtOnce = 64;  // 32 KB of B tiles
+  // L1 holds 16 KB of B tiles, 16 KB of a tile's activations, 8 KB of products, 4 KB of scales.
+  static constexpr int kPanels = 2;
+  static constexpr int kBlocksAtOnce = 16;
   using Block = PanelBlock<Type::kType>;
   using Row = quant::A32Row<const std::byte>;
   using Products = int32_t[2][16][16];  // by high, by low operands
 
-  struct Chunk {  // of a panel's blocks
+  struct Chunk {  // of the blocks of rows
     int first;
     int blocks;
-    const int8_t* b;   // B tiles, one after the other
-    const char* next;  // bytes that will be decoded next
-    int next_lines;    // and how many cache lines of them to fetch with each pair of blocks
   };
 
   // d and sums of a tile's tokens: of row r and block b at r * row + b * block.
@@ -88,73 +89,80 @@ class Linear32 {
 
   void multiply() {
     const int panels = (p_.n + quant::kPanelRows - 1) / quant::kPanelRows;
-    for (int panel = 0; panel < panels; ++panel) {
-      for (int i = 0; i < split_.count * 16; ++i) store(sums_[i], _mm512_setzero_ps());
-      for (int first = 0; first < blocks_; first += kBlocksAtOnce) {
-        const Chunk chunk = decode(p_.w + panel * p_.w_stride, first);
-        for (int tile = 0; tile < split_.count; ++tile) {
+    for (int first = 0; first < panels; first += kPanels) {
+      const int count = panels - first < kPanels ? panels - first : kPanels;
+      multiply_panels(first, count);
+      for (int i = 0; i < count; ++i) store_sums(first + i, i);
+    }
+  }
+
+  void multiply_panels(int first_panel, int panels) {
+    for (int i = 0; i < panels; ++i) {
+      for (int r = 0; r < split_.count * 16; ++r) store(sums_[i][r], _mm512_setzero_ps());
+    }
+    for (int first = 0; first < blocks_; first += kBlocksAtOnce) {
+      const Chunk chunk = {first,
+                           blocks_ - first < kBlocksAtOnce ? blocks_ - first : kBlocksAtOnce};
+      for (int i = 0; i < panels; ++i) decode(p_.w + (first_panel + i) * p_.w_stride, i, chunk);
+      for (int tile = 0; tile < split_.count; ++tile) {
+        for (int i = 0; i < panels; ++i) {
           if (split_.rows > 12) {
-            multiply_tile<16>(tile, chunk);
+            multiply_tile<16>(tile, i, chunk);
           } else {
-            multiply_tile<12>(tile, chunk);
+            multiply_tile<12>(tile, i, chunk);
           }
         }
       }
-      store_sums(panel);
     }
   }
 
-  Chunk decode(const std::byte* panel, int first) {
-    const int blocks = blocks_ - first < kBlocksAtOnce ? blocks_ - first : kBlocksAtOnce;
-    for (int b = 0; b < blocks; ++b) {
-      const Block block = Block::at(panel, first + b, blocks_);
-      Type::factors(block, d_[b], m_[b]);
-      Type::decode(block, b_[b]);
+  // The blocks of a panel, the i-th of those at hand. What will be decoded a chunk later is
+  // fetched: it follows in memory, or is the chunk's part of the panel after those at hand.
+  void decode(const std::byte* panel, int i, const Chunk& chunk) {
+    const bool last = chunk.first + chunk.blocks == blocks_;
+    const int64_t ahead = last ? kPanels * p_.w_stride - chunk.first * int64_t{Block::kWordBytes}
+                               : kBlocksAtOnce * int64_t{Block::kWordBytes};
+    for (int b = 0; b < chunk.blocks; ++b) {
+      const Block block = Block::at(panel, chunk.first + b, blocks_);
+      for (int w = 0; w < Block::kWords; ++w) {
+        _mm_prefetch(reinterpret_cast<const char*>(block.words + ahead + 64 * w), _MM_HINT_T1);
+      }
+      Type::factors(block, d_[i][b], m_[i][b]);
+      Type::decode(block, b_[i][b]);
     }
-    const int visits = split_.count * ((blocks + 1) / 2);
-    const bool last = first + blocks == blocks_;
-    return {
-        .first = first,
-        .blocks = blocks,
-        .b = b_[0][0],
-        .next = reinterpret_cast<const char*>(
-            last ? panel + p_.w_stride : Block::at(panel, first + blocks, blocks_).words),
-        .next_lines = (blocks * Block::kWords + visits - 1) / visits,
-    };
   }
 
   template <int kRows>
-  void multiply_tile(int tile, const Chunk& chunk) {
+  void multiply_tile(int tile, int panel, const Chunk& chunk) {
     const int first_token = split_.first(tile);
     const Scales scales = scales_of(first_token, chunk);
     const int64_t offset = first_token * p_.x_stride + 32 * chunk.first;
     const int8_t* hi = row_.hi + offset;
     const int8_t* lo = row_.lo + offset;
-    const char* next = chunk.next + tile * ((chunk.blocks + 1) / 2) * chunk.next_lines * 64;
-    float(*const in_memory)[16] = sums_ + tile * 16;
+    const int8_t* tiles = b_[panel][0][0];
+    float(*const in_memory)[16] = sums_[panel] + tile * 16;
     __m512 sums[kRows];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sums[r] = _mm512_load_ps(in_memory[r]);
 
-    multiply_first(hi, lo, chunk.b);
+    multiply_first(hi, lo, tiles);
     store_first(products_[0][0]);
     if (chunk.blocks > 1) {
-      multiply_second(hi + 32, lo + 32, chunk.b + sizeof(BTile32));
+      multiply_second(hi + 32, lo + 32, tiles + sizeof(BTile32));
       store_second(products_[0][1]);
     }
     int parity = 0;
     for (int b = 0; b < chunk.blocks; b += 2, parity ^= 1) {
       const bool first_follows = b + 2 < chunk.blocks;
       const bool second_follows = b + 3 < chunk.blocks;
-      const int8_t* following = chunk.b + (b + 2) * sizeof(BTile32);
+      const int8_t* following = tiles + (b + 2) * sizeof(BTile32);
       if (first_follows) multiply_first(hi + 32 * (b + 2), lo + 32 * (b + 2), following);
       if (second_follows) {
         multiply_second(hi + 32 * (b + 3), lo + 32 * (b + 3), following + sizeof(BTile32));
       }
-      for (int i = 0; i < chunk.next_lines; ++i, next += 64) _mm_prefetch(next, _MM_HINT_T1);
-      rescale<kRows>(b, products_[parity][0], scales, sums);
+      rescale<kRows>(panel, b, products_[parity][0], scales, sums);
       if (first_follows) store_first(products_[parity ^ 1][0]);
-      if (b + 1 < chunk.blocks) rescale<kRows>(b + 1, products_[parity][1], scales, sums);
+      if (b + 1 < chunk.blocks) rescale<kRows>(panel, b + 1, products_[parity][1], scales, sums);
       if (second_follows) store_second(products_[parity ^ 1][1]);
     }
 #pragma GCC unroll 16
@@ -190,10 +198,10 @@ class Linear32 {
 
   // Products of a block -> sums, as quant/reference.h defines them.
   template <int kRows>
-  [[gnu::always_inline]] void rescale(int b, const Products& products, const Scales& scales,
-                                      __m512 (&sums)[kRows]) {
-    const __m512 d = _mm512_load_ps(d_[b]);
-    const __m512 m = _mm512_load_ps(m_[b]);
+  [[gnu::always_inline]] void rescale(int panel, int b, const Products& products,
+                                      const Scales& scales, __m512 (&sums)[kRows]) {
+    const __m512 d = _mm512_load_ps(d_[panel][b]);
+    const __m512 m = _mm512_load_ps(m_[panel][b]);
     const float* a_d = scales.d + b * scales.block;
     const int32_t* a_sum = scales.sum + b * scales.block;
 #pragma GCC unroll 16
@@ -229,14 +237,15 @@ class Linear32 {
     return {a_d_[0], a_sum_[0], 1, 16};
   }
 
-  void store_sums(int panel) {
+  // Of the i-th panel at hand.
+  void store_sums(int panel, int i) {
     const int columns = p_.n - panel * quant::kPanelRows;
     const auto mask =
         static_cast<__mmask16>(columns >= quant::kPanelRows ? 0xffffU : (1U << columns) - 1U);
     for (int tile = 0; tile < split_.count; ++tile) {
       float* y = y_ + split_.first(tile) * p_.y_stride + panel * quant::kPanelRows;
       for (int r = 0; r < split_.rows; ++r) {
-        _mm512_mask_storeu_ps(y + r * p_.y_stride, mask, _mm512_load_ps(sums_[tile * 16 + r]));
+        _mm512_mask_storeu_ps(y + r * p_.y_stride, mask, _mm512_load_ps(sums_[i][tile * 16 + r]));
       }
     }
   }
@@ -247,14 +256,14 @@ class Linear32 {
   const std::byte* const x_;  // of the first token
   float* const y_;
   const Row row_;  // of the first token
-  alignas(64) BTile32 b_[kBlocksAtOnce];
-  alignas(64) float d_[kBlocksAtOnce][16];
-  alignas(64) float m_[kBlocksAtOnce][16];
+  alignas(64) BTile32 b_[kPanels][kBlocksAtOnce];
+  alignas(64) float d_[kPanels][kBlocksAtOnce][16];
+  alignas(64) float m_[kPanels][kBlocksAtOnce][16];
   int copied_ = -1;  // first block of what a_d_ and a_sum_ hold
   alignas(64) float a_d_[kBlocksAtOnce][16];
   alignas(64) int32_t a_sum_[kBlocksAtOnce][16];
   alignas(64) Products products_[2][2];  // parity, block of the pair
-  alignas(64) float sums_[kTokenTiles * 16][16];
+  alignas(64) float sums_[kPanels][kTokenTiles * 16][16];
   TilesType tiles_;
 };
 

@@ -65,7 +65,7 @@ struct Q4KOrQ5K {
   using Block = PanelBlock<kType>;
 
   struct alignas(64) Scales {
-    __m512i high[8], low[8];  // of each group of 32, in both words of a dword
+    __m512i high[2], low[2];  // of each group of 32, one a byte
   };
 
   static inline void scales(const Block& block, Scales& out, Factors& factors) {
@@ -78,17 +78,19 @@ struct Q4KOrQ5K {
     store_minima(factors.minima, bits_of<0>(b, 63));
     store_minima(factors.minima + 2, _mm512_or_si512(bits_of<4>(c, 15), bits_of<6, 4>(b, 3)));
     for (int i = 0; i < 2; ++i) {
-      const __m512i high = bits_of<3>(scale[i], 7), low = bits_of<0>(scale[i], 7);
-      for (int j = 0; j < 4; ++j) {
-        out.high[4 * i + j] = words_of_byte(high, j);
-        out.low[4 * i + j] = words_of_byte(low, j);
-      }
+      out.high[i] = bits_of<3>(scale[i], 7);
+      out.low[i] = bits_of<0>(scale[i], 7);
     }
   }
 
   // Low nibbles are group 2 * step, high ones the next.
   template <int kStep>
   static inline void decode(const Block& block, const Scales& scales, BTiles<2>& out) {
+    constexpr int kFirst = 2 * kStep % 4;  // of the two groups, in the four of a vector
+    const __m512i high[2] = {words_of_byte(scales.high[kStep / 2], kFirst),
+                             words_of_byte(scales.high[kStep / 2], kFirst + 1)};
+    const __m512i low[2] = {words_of_byte(scales.low[kStep / 2], kFirst),
+                            words_of_byte(scales.low[kStep / 2], kFirst + 1)};
     for (int w = 0; w < 8; ++w) {
       const __m512i codes = block.word(kCodes + 8 * kStep + w);
       __m512i q[2] = {bits_of<0>(codes, 15), bits_of<4>(codes, 15)};
@@ -98,9 +100,8 @@ struct Q4KOrQ5K {
         q[1] = _mm512_or_si512(q[1], bits_of<2 * kStep + 1, 4>(fifth, 1));
       }
       for (int i = 0; i < 2; ++i) {
-        const int group = 2 * kStep + i;
-        store(out.rows[0][kStep][8 * i + w], _mm512_mullo_epi16(q[i], scales.high[group]));
-        store(out.rows[1][kStep][8 * i + w], _mm512_mullo_epi16(q[i], scales.low[group]));
+        store(out.rows[0][kStep][8 * i + w], _mm512_mullo_epi16(q[i], high[i]));
+        store(out.rows[1][kStep][8 * i + w], _mm512_mullo_epi16(q[i], low[i]));
       }
     }
   }
@@ -120,7 +121,7 @@ struct Q2K {
   using Block = PanelBlock<kType>;
 
   struct alignas(64) Scales {
-    __m512i of[16];  // of each group of 16, in both words of a dword
+    __m512i of[4];  // of each group of 16, one a byte
   };
 
   static inline void scales(const Block& block, Scales& out, Factors& factors) {
@@ -130,8 +131,7 @@ struct Q2K {
     for (int i = 0; i < 4; ++i) {
       const __m512i both = block.word(i);
       store_minima(factors.minima + 2 * i, bits_of<4>(both, 15));
-      const __m512i scale = bits_of<0>(both, 15);
-      for (int j = 0; j < 4; ++j) out.of[4 * i + j] = words_of_byte(scale, j);
+      out.of[i] = bits_of<0>(both, 15);
     }
   }
 
@@ -142,7 +142,7 @@ struct Q2K {
       const __m512i codes = block.word(4 + 8 * (kStep / 2) + w);
       const __m512i q[2] = {bits_of<kBit>(codes, 3), bits_of<kBit + 2>(codes, 3)};
       for (int i = 0; i < 2; ++i) {
-        const __m512i scale = scales.of[4 * kStep + 2 * i + w / 4];
+        const __m512i scale = words_of_byte(scales.of[kStep], 2 * i + w / 4);
         store(out.rows[0][kStep][8 * i + w], _mm512_mullo_epi16(q[i], scale));
       }
     }
@@ -160,7 +160,7 @@ struct Q3K {
   using Block = PanelBlock<kType>;
 
   struct alignas(64) Scales {
-    __m512i of[16];  // 32 - scale of each group of 16, modulo 256, in both words of a dword
+    __m512i of[4];  // 32 - scale of each group of 16, modulo 256, one a byte
   };
 
   static inline void scales(const Block& block, Scales& out, Factors& factors) {
@@ -170,10 +170,7 @@ struct Q3K {
                               _mm512_or_si512(bits_of<0>(b, 15), bits_of<2, 4>(high, 3)),
                               _mm512_or_si512(bits_of<4>(a, 15), bits_of<4, 4>(high, 3)),
                               _mm512_or_si512(bits_of<4>(b, 15), bits_of<6, 4>(high, 3))};
-    for (int i = 0; i < 4; ++i) {
-      const __m512i negated = _mm512_sub_epi8(bytes(32), scale[i]);
-      for (int j = 0; j < 4; ++j) out.of[4 * i + j] = words_of_byte(negated, j);
-    }
+    for (int i = 0; i < 4; ++i) out.of[i] = _mm512_sub_epi8(bytes(32), scale[i]);
   }
 
   template <int kStep>
@@ -186,7 +183,7 @@ struct Q3K {
           _mm512_or_si512(bits_of<kBit>(codes, 3), bits_of<2 * kStep, 2>(third, 1)),
           _mm512_or_si512(bits_of<kBit + 2>(codes, 3), bits_of<2 * kStep + 1, 2>(third, 1))};
       for (int i = 0; i < 2; ++i) {
-        const __m512i scale = scales.of[4 * kStep + 2 * i + w / 4];
+        const __m512i scale = words_of_byte(scales.of[kStep], 2 * i + w / 4);
         store(out.rows[0][kStep][8 * i + w],
               multiply_bytes(_mm512_sub_epi8(q[i], bytes(4)), scale));
       }
@@ -207,10 +204,6 @@ struct WideScale {
   __m512i even, odd;  // the scale as first, or as second, byte of each word; the other is 0
   __m512i offset;     // offset * scale in each word
 };
-struct alignas(64) WideScales {
-  WideScale of[16];
-};
-
 static inline WideScale wide_scale(__m512i scales, int j, int offset) {
   const __m512i even = words_of_byte(scales, j);
   return {even, _mm512_slli_epi16(even, 8), _mm512_maddubs_epi16(bytes(offset), even)};
@@ -232,17 +225,20 @@ struct Q6K {
   static constexpr int kMinima = 0;
   static constexpr int kSums = 0;
   using Block = PanelBlock<kType>;
-  using Scales = WideScales;
 
-  static inline void scales(const Block& block, Scales& out, Factors& factors) {
+  struct Scales {};  // read in each step
+
+  static inline void scales(const Block& block, Scales&, Factors& factors) {
     store(factors.d, halves(block.rest));
-    for (int g = 0; g < 16; ++g) out.of[g] = wide_scale(block.word(48 + g / 4), g % 4, 32);
   }
 
   template <int kStep>
-  static inline void decode(const Block& block, const Scales& scales, BTiles<2>& out) {
+  static inline void decode(const Block& block, const Scales&, BTiles<2>& out) {
     constexpr int kHalf = kStep / 2;
     constexpr int kBit = 4 * (kStep % 2);  // of low codes; of high ones for rows 0 .. 7, then + 2
+    const __m512i scales = block.word(48 + kStep);  // of groups of 16 columns, four words each
+    const WideScale scale[4] = {wide_scale(scales, 0, 32), wide_scale(scales, 1, 32),
+                                wide_scale(scales, 2, 32), wide_scale(scales, 3, 32)};
     for (int w = 0; w < 8; ++w) {
       const __m512i high = block.word(32 + 8 * kHalf + w);
       const __m512i u[2] = {
@@ -251,7 +247,7 @@ struct Q6K {
                           bits_of<kBit + 2, 4>(high, 3)),
       };
       for (int i = 0; i < 2; ++i) {
-        store_wide(u[i], scales.of[4 * kStep + 2 * i + w / 4], out, kStep, 8 * i + w);
+        store_wide(u[i], scale[2 * i + w / 4], out, kStep, 8 * i + w);
       }
     }
   }
@@ -268,8 +264,8 @@ struct Iq4Xs {
   using Block = PanelBlock<kType>;
 
   struct alignas(64) Scales {
-    WideScale of[8];
-    __m512i values;  // plus 128
+    __m512i even, odd;  // of groups 0 2 4 6 and 1 3 5 7, one a byte
+    __m512i values;     // plus 128
   };
 
   static inline void scales(const Block& block, Scales& out, Factors& factors) {
@@ -283,19 +279,19 @@ struct Iq4Xs {
         _mm512_and_si512(_mm512_or_si512(two, _mm512_slli_epi32(two, 4)), bytes(15));
     const __m512i even = _mm512_or_si512(bits_of<0>(low, 15), bits_of<0, 4>(nibbles, 3));
     const __m512i odd = _mm512_or_si512(bits_of<4>(low, 15), bits_of<2, 4>(nibbles, 3));
-    for (int j = 0; j < 4; ++j) {
-      out.of[2 * j] = wide_scale(_mm512_sub_epi8(even, bytes(32)), j, 128);
-      out.of[2 * j + 1] = wide_scale(_mm512_sub_epi8(odd, bytes(32)), j, 128);
-    }
+    out.even = _mm512_sub_epi8(even, bytes(32));
+    out.odd = _mm512_sub_epi8(odd, bytes(32));
     out.values = _mm512_add_epi8(table_of(quant::kIq4Values), bytes(128));
   }
 
   template <int kStep>
   static inline void decode(const Block& block, const Scales& scales, BTiles<2>& out) {
+    const WideScale both[2] = {wide_scale(scales.even, kStep, 128),
+                               wide_scale(scales.odd, kStep, 128)};
     for (int w = 0; w < 8; ++w) {
       const int i = w / 4;
       const __m512i codes = block.word(2 + 8 * kStep + w);
-      const WideScale& scale = scales.of[2 * kStep + i];
+      const WideScale& scale = both[i];
       store_wide(_mm512_shuffle_epi8(scales.values, bits_of<0>(codes, 15)), scale, out, kStep,
                  8 * i + w % 4);
       store_wide(_mm512_shuffle_epi8(scales.values, bits_of<4>(codes, 15)), scale, out, kStep,
