@@ -3,7 +3,7 @@
 // attention_queries.inl.h.
 #pragma once
 
-#include "kernels/cpu/lanes/attention_queries.inl.h"
+#include "kernels/cpu/lanes/attention_latent.inl.h"
 
 namespace tandem::cpu::lanes {
 
@@ -34,13 +34,6 @@ inline void merge_output(const float* span, V total_factor, V span_factor, float
 template <typename V>
 inline void copy_scaled(const float* from, V factor, float* out, int width) {
   for (int i = 0; i < width; i += 16) (V::load(from + i) * factor).store(out + i);
-}
-
-template <typename V>
-inline AttentionTilePointers tile_at(const AttentionParams& p, int first) {
-  const int64_t page = p.pages[first / p.page_size] * p.page_stride;
-  const int64_t tile = first % p.page_size / kAttentionTile;
-  return {p.k + page + tile * p.k_tile_stride, p.v + page + tile * p.v_tile_stride};
 }
 
 // The spans of a block's queries that came together so far. Lanes are those of the tiles.
@@ -114,17 +107,18 @@ void attention_over(const AttentionParams& p) {
   for (int span = first_span; span < end; ++span) {
     tiles.start_span();
     const int span_end = keys < (span + 1) * span_keys ? keys : (span + 1) * span_keys;
-    for (int first = span * span_keys; first < span_end; first += kAttentionTile) {
-      const int next = first + kAttentionTile < keys ? first + kAttentionTile : first;
-      tiles.add_tile(tile_at<V>(p, first), tile_at<V>(p, next), first);
+    for (int first = span * span_keys; first < span_end; first += Tiles::kTileKeys) {
+      tiles.add_tile(first, first + Tiles::kTileKeys < keys ? first + Tiles::kTileKeys : first);
     }
     end_span(p, tiles, span == first_span, span + 1 == end, total);
   }
 }
 
-template <typename V>
+template <typename V, typename I>
 void attention(const AttentionParams& p) {
-  if (p.v == p.k) {
+  if (p.kv_dtype == DType::kI16) {
+    attention_over<V, LatentInLanes<V, I>>(p);
+  } else if (p.v == p.k) {
     attention_over<V, QueriesInLanes<V>>(p);
   } else {
     attention_over<V, KeysInLanes<V>>(p);

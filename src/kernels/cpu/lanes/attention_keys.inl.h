@@ -129,9 +129,18 @@ struct AttentionTilePointers {
   const std::byte* values;
 };
 
+// The tile of the cache that begins with key `first` of the sequence.
+static inline AttentionTilePointers tile_at(const AttentionParams& p, int first) {
+  const int64_t page = p.pages[first / p.page_size] * p.page_stride;
+  const int64_t tile = first % p.page_size / kAttentionTile;
+  return {p.k + page + tile * p.k_tile_stride, p.v + page + tile * p.v_tile_stride};
+}
+
 template <typename V>
 class KeysInLanes {
  public:
+  static constexpr int kTileKeys = kAttentionTile;
+
   explicit KeysInLanes(const AttentionParams& p)
       : p_(p),
         queries_(p.tokens * p.heads),
@@ -152,8 +161,9 @@ class KeysInLanes {
     for (int64_t i = 0; i < int64_t{queries_} * p_.value_dim; i += 16) V::zero().store(output_ + i);
   }
 
-  // The keys from `first` on. `next` is the tile that comes after it, or any.
-  void add_tile(const AttentionTilePointers& tile, const AttentionTilePointers& next, int first) {
+  // The keys from `first` on. Those from `next_first` on come after them.
+  void add_tile(int first, int next_first) {
+    const AttentionTilePointers tile = tile_at(p_, first), next = tile_at(p_, next_first);
     int row = 0;  // of the first query that sees a key of this tile
     while (seen(row, first) <= 0) row += p_.heads;
     // One pass over the tile needs no copy of it as floats.
