@@ -42,6 +42,12 @@ struct LatentGroups {
   constexpr int count() const {
     return of_values() + (key_dim - value_dim + kLatentGroup - 1) / kLatentGroup;
   }
+  // Pieces of 64 columns, none across groups.
+  constexpr int steps() const {
+    int n = 0;
+    for (int g = 0; g < count(); ++g) n += (end(g) - begin(g) + 63) / 64;
+    return n;
+  }
   constexpr int begin(int group) const {
     return group < of_values() ? group * kLatentGroup
                                : value_dim + (group - of_values()) * kLatentGroup;
@@ -69,7 +75,8 @@ constexpr int64_t latent_tile_bytes(int key_dim, int value_dim) {
 
 // Where the parts of a call's scratch memory begin, in floats; integers take their places.
 struct LatentScratch {
-  int64_t q, q_scales, columns, scores, weights, weight_scales, values, output, rows, end;
+  int64_t q, q_scales, columns, scores, weights, weight_scales, values, output, rows, q_tiles,
+      key_planes, end;
 
   constexpr LatentScratch(int key_dim, int value_dim) {
     constexpr int64_t kQueries = 64;
@@ -83,7 +90,9 @@ struct LatentScratch {
     values = weight_scales + kQueries * groups.of_values();  // pairs [Dv / 16][32][16]
     output = values + int64_t{kLatentTile} / 2 * value_dim;  // [4][Dv][16]
     rows = output + kQueries * value_dim;                    // [64, Dv]
-    end = rows + kQueries * value_dim;
+    q_tiles = rows + kQueries * value_dim;  // for tile registers: bytes, 2 planes of tiles
+    key_planes = q_tiles + kQueries / 2 * 64 * groups.steps();  // and 2 planes [64][64 steps]
+    end = key_planes + int64_t{kLatentTile} / 2 * 64 * groups.steps();
   }
 };
 
