@@ -6,8 +6,8 @@
 //
 // An integer is 256 hi + lo with hi signed and lo not, in keys, queries, weights and values alike,
 // so both products are the same four tile products, hi.hi, hi.lo + lo.hi and lo.lo, for two right
-// sides at a time: six C tiles, A in tile 6, B in tile 7. What was multiplied is rescaled while the
-// next is being multiplied.
+// sides at a time: six C tiles, A in tile 6, B in tile 7. What was multiplied before is rescaled
+// between the products, so that the tile unit and the vector units run at once.
 //
 // Outputs stay rows [lane, Dv] here. Weaving four keys together leaves the 64 columns of a chunk in
 // the order 0-3, 16-19, 32-35, 48-51 | 4-7, ...; outputs keep it until the span's end.
@@ -71,7 +71,7 @@ class LatentOnTiles : public lanes::LatentInLanes<Vec16, Ints16> {
         j + 1 < vectors_ ? score<2>(j, key, half) : score<1>(j, key, half);
       }
     }
-    rescale(pending_scores_);
+    rescale(pending_scores_, 0, 16);
     pending_scores_.count = 0;
     weave_values();
     for (int j = vector; j < vectors_; ++j) {
@@ -82,7 +82,7 @@ class LatentOnTiles : public lanes::LatentInLanes<Vec16, Ints16> {
     for (int j = vector; j < vectors_; ++j) {
       for (int c = 0; c < p_.value_dim; c += 32) add_values(j, c);
     }
-    rescale(pending_values_);
+    rescale(pending_values_, 0, 16);
     pending_values_.count = 0;
   }
 
@@ -252,32 +252,37 @@ class LatentOnTiles : public lanes::LatentInLanes<Vec16, Ints16> {
       tiles_.template zero<5>();
     }
   }
-  // Adds the products of A, one plane after the other, with one or two right sides.
-  template <int kCount>
+  // Adds the products of A, one plane after the other, with one or two right sides. Calls between()
+  // four times.
+  template <int kCount, typename Between>
   void multiply(const std::byte* a_hi, const std::byte* a_lo, int64_t a_stride, const std::byte* b0,
-                const std::byte* b1) {
+                const std::byte* b1, const Between& between) {
     tiles_.template load<6>(a_hi, a_stride);
     tiles_.template load<7>(b0, 64);
     tiles_.template dpbssd<0, 6, 7>();
     tiles_.template load<7>(b0 + kTileBytes, 64);
     tiles_.template dpbsud<1, 6, 7>();
+    between();
     if constexpr (kCount == 2) {
       tiles_.template load<7>(b1, 64);
       tiles_.template dpbssd<3, 6, 7>();
       tiles_.template load<7>(b1 + kTileBytes, 64);
       tiles_.template dpbsud<4, 6, 7>();
     }
+    between();
     tiles_.template load<6>(a_lo, a_stride);
     tiles_.template load<7>(b0, 64);
     tiles_.template dpbusd<1, 6, 7>();
     tiles_.template load<7>(b0 + kTileBytes, 64);
     tiles_.template dpbuud<2, 6, 7>();
+    between();
     if constexpr (kCount == 2) {
       tiles_.template load<7>(b1, 64);
       tiles_.template dpbusd<4, 6, 7>();
       tiles_.template load<7>(b1 + kTileBytes, 64);
       tiles_.template dpbuud<5, 6, 7>();
     }
+    between();
   }
   template <int kCount>
   void store_products(int parity) {
@@ -303,15 +308,19 @@ class LatentOnTiles : public lanes::LatentInLanes<Vec16, Ints16> {
   void score(int vector, int key, const LatentTile<const std::byte> (&half)[2]) {
     int step = 0;
     for (int g = 0; g < groups_.count(); ++g) {
+      const int parts = (groups_.end(g) - groups_.begin(g) + 63) / 64 * 4;
+      int part = 0;
       clear<kCount>();
       for (int d = groups_.begin(g); d < groups_.end(g); d += 64, ++step) {
         const int64_t at = key * plane_stride() + 64 * step;
         multiply<kCount>(planes_ + at, low_planes() + at, plane_stride(), q_tile(vector, step),
-                         q_tile(vector + kCount - 1, step));
+                         q_tile(vector + kCount - 1, step), [&] {
+                           rescale(pending_scores_, 16 * part / parts, 16 * (part + 1) / parts);
+                           ++part;
+                         });
       }
       parity_ ^= 1;
       store_products<kCount>(parity_);
-      rescale(pending_scores_);
       pending_scores_ = {.count = kCount,
                          .parity = parity_,
                          .key_scales = half[key / kHalf].scales(g) + 4 * (key % kHalf),
@@ -320,11 +329,12 @@ class LatentOnTiles : public lanes::LatentInLanes<Vec16, Ints16> {
                          .scores = weights(vector) + key * 16};
     }
   }
-  void rescale(const Scores& s) {
+  // Rows [begin, end) of what was multiplied before.
+  void rescale(const Scores& s, int begin, int end) {
     for (int j = 0; j < s.count; ++j) {
       const Vec16 q_scale = Vec16::load(s.q_scales + j * q_scale_stride());
       float* scores = s.scores + j * kLatentTile * 16;
-      for (int i = 0; i < 16; ++i) {
+      for (int i = begin; i < end; ++i) {
         const Vec16 factor =
             q_scale * Vec16::broadcast(reinterpret_cast<const float*>(s.key_scales)[i]);
         const Vec16 before = s.first ? Vec16::zero() : Vec16::load(scores + 16 * i);
@@ -337,19 +347,22 @@ class LatentOnTiles : public lanes::LatentInLanes<Vec16, Ints16> {
   void add_values(int vector, int c) {
     const int g = c / kLatentGroup;
     const auto* weights = reinterpret_cast<const std::byte*>(integers(vector, g));
+    int row = 0;
     clear<2>();
-    multiply<2>(weights, weights + kTileBytes, 64, value_tile(c), value_tile(c + 16));
+    multiply<2>(weights, weights + kTileBytes, 64, value_tile(c), value_tile(c + 16), [&] {
+      rescale(pending_values_, row, row + 4);
+      row += 4;
+    });
     parity_ ^= 1;
     store_products<2>(parity_);
-    rescale(pending_values_);
     pending_values_ = {.count = 2,
                        .parity = parity_,
                        .scales = integer_scales_ + (vector * groups_.of_values() + g) * 16,
                        .factors = factor_ + 16 * vector,
                        .output = output_of(vector) + c};
   }
-  void rescale(const Values& v) {
-    for (int i = 0; v.count > 0 && i < 16; ++i) {
+  void rescale(const Values& v, int begin, int end) {
+    for (int i = begin; v.count > 0 && i < end; ++i) {
       const Vec16 scale = Vec16::broadcast(v.scales[i]), factor = Vec16::broadcast(v.factors[i]);
       for (int j = 0; j < v.count; ++j) {
         float* out = v.output + int64_t{i} * p_.value_dim + 16 * j;
