@@ -75,7 +75,7 @@ constexpr int64_t latent_tile_bytes(int key_dim, int value_dim) {
 
 // Where the parts of a call's scratch memory begin, in floats; integers take their places.
 struct LatentScratch {
-  int64_t q, q_scales, columns, scores, weights, weight_scales, values, output, rows, q_tiles,
+  int64_t q, q_scales, columns, scores, weights, weight_scales, values, output, total, q_tiles,
       key_planes, end;
 
   constexpr LatentScratch(int key_dim, int value_dim) {
@@ -89,8 +89,8 @@ struct LatentScratch {
     weight_scales = weights + kQueries / 2 * kLatentTile * groups.of_values();
     values = weight_scales + kQueries * groups.of_values();  // pairs [Dv / 16][32][16]
     output = values + int64_t{kLatentTile} / 2 * value_dim;  // [4][Dv][16]
-    rows = output + kQueries * value_dim;                    // [64, Dv]
-    q_tiles = rows + kQueries * value_dim;  // for tile registers: bytes, 2 planes of tiles
+    total = output + kQueries * value_dim;                   // [4][Dv][16]
+    q_tiles = total + kQueries * value_dim;  // for tile registers: bytes, 2 planes of tiles
     key_planes = q_tiles + kQueries / 2 * 64 * groups.steps();  // and 2 planes [64][64 steps]
     end = key_planes + int64_t{kLatentTile} / 2 * 64 * groups.steps();
   }

@@ -10,7 +10,7 @@
 // between the products, so that the tile unit and the vector units run at once.
 //
 // Outputs stay rows [lane, Dv] here. Weaving four keys together leaves the 64 columns of a chunk in
-// the order 0-3, 16-19, 32-35, 48-51 | 4-7, ...; outputs keep it until the span's end.
+// the order 0-3, 16-19, 32-35, 48-51 | 4-7, ...; outputs keep it to the end.
 #pragma once
 
 #include <cstddef>
@@ -86,17 +86,23 @@ class LatentOnTiles : public lanes::LatentInLanes<Vec16, Ints16> {
     pending_values_.count = 0;
   }
 
-  // Outputs of the span -> rows, their columns in order.
-  void end_span() {
-    for (int i = 0; i < vectors_ * 16; ++i) {
-      for (int c = 0; c < p_.value_dim; c += 64) {
-        const float* from = output_ + int64_t{i} * p_.value_dim + c;
-        float* to = rows_ + int64_t{i} * p_.value_dim + c;
-        for (int part = 0; part < 16; ++part) {
-          _mm_storeu_ps(to + 16 * (part % 4) + 4 * (part / 4), _mm_loadu_ps(from + 4 * part));
-        }
+  void merge_span(bool first, const float* total_factors, const float* span_factors) {
+    if (first) return std::swap(output_, total_);
+    for (int64_t i = 0; i < vectors_ * 16; ++i) {
+      lanes::merge_output(output_ + i * p_.value_dim, Vec16::broadcast(total_factors[i]),
+                          Vec16::broadcast(span_factors[i]), total_ + i * p_.value_dim,
+                          p_.value_dim);
+    }
+  }
+  // Columns back in order.
+  void finish() {
+    for (int64_t i = 0; i < int64_t{vectors_} * 16 * p_.value_dim; i += 64) {
+      for (int part = 0; part < 16; ++part) {
+        _mm_storeu_ps(output_ + i + 16 * (part % 4) + 4 * (part / 4),
+                      _mm_loadu_ps(total_ + i + 4 * part));
       }
     }
+    std::swap(output_, total_);
   }
 
  private:

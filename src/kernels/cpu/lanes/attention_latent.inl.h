@@ -212,7 +212,7 @@ class LatentInLanes : public HeadVectors<V, kLatentTile> {
   static constexpr int kPairs = kLatentTile / 2;
 
   LatentInLanes(const AttentionParams& p, const LatentScratch& at)
-      : Base(p, p.scratch + at.scores, p.scratch + at.output, p.scratch + at.rows),
+      : Base(p, p.scratch + at.scores, p.scratch + at.output, p.scratch + at.total),
         groups_{p.key_dim, p.value_dim},
         q_(p.scratch + at.q),
         q_scales_(p.scratch + at.q_scales),

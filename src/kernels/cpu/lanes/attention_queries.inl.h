@@ -6,11 +6,11 @@
 //   scores [32][16] += q [D][16] * key element          registers: 1 or 2 vectors x 8 keys
 //   output [Dv][16] += weights [32][16] * key element              1 or 2 vectors x columns
 //
-//   scratch: q [vectors][D][16] | weights [vectors][32][16] | output [vectors][Dv][16], and as rows
-//   [lanes, Dv]
+//   scratch: q [vectors][D][16] | weights [vectors][32][16] | output and total [vectors][Dv][16]
 #pragma once
 
 #include <limits>
+#include <utility>
 
 #include "kernels/cpu/lanes/attention_keys.inl.h"
 
@@ -111,14 +111,14 @@ class HeadVectors {
  public:
   static constexpr int kTileKeys = kTile;
 
-  // weights: [vectors][kTile][16]; output: [vectors][Dv][16]; rows: [lanes, Dv]
-  HeadVectors(const AttentionParams& p, float* weights, float* output, float* rows)
+  // weights: [vectors][kTile][16]; output, total: [vectors][Dv][16]
+  HeadVectors(const AttentionParams& p, float* weights, float* output, float* total)
       : p_(p),
         per_token_((p.heads + 15) / 16),
         vectors_(p.tokens * per_token_),
         weights_(weights),
         output_(output),
-        rows_(rows) {}
+        total_(total) {}
 
   void start_span() {
     for (int i = 0; i < kAttentionQueries; ++i) {
@@ -127,14 +127,23 @@ class HeadVectors {
     }
     for (int64_t i = 0; i < vectors_ * output_stride(); i += 16) V::zero().store(output_ + i);
   }
-  void end_span() {
+  void merge_span(bool first, const float* total_factors, const float* span_factors) {
+    if (first) return std::swap(output_, total_);
     for (int j = 0; j < vectors_; ++j) {
-      columns_to_rows<V>(output_ + j * output_stride(), p_.value_dim,
-                         rows_ + int64_t{16} * j * p_.value_dim, p_.value_dim);
+      const V total_factor = V::load(total_factors + 16 * j);
+      merge_output(output_of(j), total_factor, V::load(span_factors + 16 * j),
+                   total_ + j * output_stride(), static_cast<int>(output_stride()));
     }
   }
+  // From columns to rows [lanes, Dv].
+  void finish() {
+    for (int j = 0; j < vectors_; ++j) {
+      columns_to_rows<V>(total_ + j * output_stride(), p_.value_dim, output_of(j), p_.value_dim);
+    }
+    std::swap(output_, total_);
+  }
   int lane(int token, int head) const { return token * per_token_ * 16 + head; }
-  const float* output(int lane) const { return rows_ + int64_t{lane} * p_.value_dim; }
+  const float* output(int lane) const { return total_ + int64_t{lane} * p_.value_dim; }
   const float* maximum() const { return maximum_; }
   const float* sum() const { return sum_; }
 
@@ -193,7 +202,7 @@ class HeadVectors {
   int vectors_;
   float* weights_;
   float* output_;
-  float* rows_;
+  float* total_;  // of the spans so far
   alignas(64) float maximum_[kAttentionQueries];
   alignas(64) float sum_[kAttentionQueries];
   alignas(64) float factor_[kAttentionQueries];
