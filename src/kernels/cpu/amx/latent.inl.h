@@ -5,9 +5,12 @@
 //   output  C [16 queries, 16 columns]  A: weights of 64 keys             B: values, [keys / 4]
 //
 // An integer is 256 hi + lo with hi signed and lo not, in keys, queries, weights and values alike,
-// so both products are the same four tile products, hi.hi, hi.lo + lo.hi and lo.lo, for two right
-// sides at a time: six C tiles, A in tile 6, B in tile 7. What was multiplied before is rescaled
-// between the products, so that the tile unit and the vector units run at once.
+// so both products are the same four tile products, hi.hi, hi.lo, lo.hi and lo.lo. Loops go group
+// by group of 128 columns, so that what all vectors meet (32 KB of keys and queries, 16 KB of
+// values) stays in the first-level cache. What was multiplied before is rescaled between the
+// products, so that the tile unit and the vector units run at once.
+//
+//   tile registers   C 0 1 2 3    A hi lo 4 5    B hi lo 6 7
 //
 // Outputs stay rows [lane, Dv] here. Weaving four keys together leaves the 64 columns of a chunk in
 // the order 0-3, 16-19, 32-35, 48-51 | 4-7, ...; outputs keep it to the end.
@@ -66,24 +69,26 @@ class LatentOnTiles : public lanes::LatentInLanes<Vec16, Ints16> {
     LatentTile<const std::byte> half[2];
     halves(first, most, half);
     split_keys(half, (most + 15) / 16 * 16, next);
-    for (int key = 0; key < most; key += 16) {
-      for (int j = vector; j < vectors_; j += 2) {
-        j + 1 < vectors_ ? score<2>(j, key, half) : score<1>(j, key, half);
+    int step = 0;
+    for (int g = 0; g < groups_.count(); ++g) {
+      for (int key = 0; key < most; key += 16) {
+        for (int j = vector; j < vectors_; ++j) score(j, key, g, step, half[key / kHalf]);
       }
+      step += (groups_.end(g) - groups_.begin(g) + 63) / 64;
     }
     rescale(pending_scores_, 0, 16);
-    pending_scores_.count = 0;
+    pending_scores_.scores = nullptr;
     weave_values();
     for (int j = vector; j < vectors_; ++j) {
       weigh(j, seen(j, first));
       quantize_weights(j, seen(j, first), half);
       for (int g = 0; g < groups_.of_values(); ++g) split_weights(j, g);
     }
-    for (int j = vector; j < vectors_; ++j) {
-      for (int c = 0; c < p_.value_dim; c += 32) add_values(j, c);
+    for (int g = 0; g < groups_.of_values(); ++g) {
+      for (int j = vector; j < vectors_; ++j) add_values(j, g);
     }
     rescale(pending_values_, 0, 16);
-    pending_values_.count = 0;
+    pending_values_.output = nullptr;
   }
 
   void merge_span(bool first, const float* total_factors, const float* span_factors) {
@@ -108,23 +113,21 @@ class LatentOnTiles : public lanes::LatentInLanes<Vec16, Ints16> {
  private:
   static constexpr int64_t kTileBytes = 1024;
   static constexpr int kPlanes = 2;     // high, low
-  using Products = int32_t[3][16][16];  // hi.hi, hi.lo + lo.hi, lo.lo
+  using Products = int32_t[4][16][16];  // hi.hi, hi.lo, lo.lo and, or with hi.lo, lo.hi
 
-  // What products_[parity] holds for one or two right sides.
+  // What products_[parity] will become.
   struct Scores {
-    int count;
+    float* scores;  // [16 keys][16]; null: there is nothing
     int parity;
     const std::byte* key_scales;
-    const float* q_scales;  // of the first vector
+    const float* q_scales;  // [16]
     bool first;             // group
-    float* scores;          // of the first vector
   };
   struct Values {
-    int count;
+    float* output;  // [16, 16], rows Dv apart; null: there is nothing
     int parity;
     const float* scales;   // [16]
     const float* factors;  // [16]
-    float* output;         // [16, 16], rows Dv apart; the next 16 columns behind
   };
 
   static std::byte* bytes_at(const AttentionParams& p, int64_t floats) {
@@ -247,134 +250,102 @@ class LatentOnTiles : public lanes::LatentInLanes<Vec16, Ints16> {
     }
   }
 
-  template <int kCount>
+  // Adds the products of A in 4 and 5 with B. kMiddles: whether hi.lo and lo.hi have one C tile, or
+  // two for longer sums, each then waiting for the one before. Calls between() twice.
+  template <int kMiddles, typename Between>
+  void multiply(const std::byte* b, const Between& between) {
+    tiles_.template load<6>(b, 64);
+    tiles_.template load<7>(b + kTileBytes, 64);
+    tiles_.template dpbsud<1, 4, 7>();
+    tiles_.template dpbssd<0, 4, 6>();
+    between();
+    tiles_.template dpbuud<2, 5, 7>();
+    tiles_.template dpbusd<kMiddles == 2 ? 3 : 1, 5, 6>();
+    between();
+  }
+  template <int kMiddles>
   void clear() {
     tiles_.template zero<0>();
     tiles_.template zero<1>();
     tiles_.template zero<2>();
-    if constexpr (kCount == 2) {
-      tiles_.template zero<3>();
-      tiles_.template zero<4>();
-      tiles_.template zero<5>();
-    }
+    if constexpr (kMiddles == 2) tiles_.template zero<3>();
   }
-  // Adds the products of A, one plane after the other, with one or two right sides. Calls between()
-  // four times.
-  template <int kCount, typename Between>
-  void multiply(const std::byte* a_hi, const std::byte* a_lo, int64_t a_stride, const std::byte* b0,
-                const std::byte* b1, const Between& between) {
-    tiles_.template load<6>(a_hi, a_stride);
-    tiles_.template load<7>(b0, 64);
-    tiles_.template dpbssd<0, 6, 7>();
-    tiles_.template load<7>(b0 + kTileBytes, 64);
-    tiles_.template dpbsud<1, 6, 7>();
-    between();
-    if constexpr (kCount == 2) {
-      tiles_.template load<7>(b1, 64);
-      tiles_.template dpbssd<3, 6, 7>();
-      tiles_.template load<7>(b1 + kTileBytes, 64);
-      tiles_.template dpbsud<4, 6, 7>();
-    }
-    between();
-    tiles_.template load<6>(a_lo, a_stride);
-    tiles_.template load<7>(b0, 64);
-    tiles_.template dpbusd<1, 6, 7>();
-    tiles_.template load<7>(b0 + kTileBytes, 64);
-    tiles_.template dpbuud<2, 6, 7>();
-    between();
-    if constexpr (kCount == 2) {
-      tiles_.template load<7>(b1, 64);
-      tiles_.template dpbusd<4, 6, 7>();
-      tiles_.template load<7>(b1 + kTileBytes, 64);
-      tiles_.template dpbuud<5, 6, 7>();
-    }
-    between();
+  template <int kMiddles>
+  void store_products() {
+    parity_ ^= 1;
+    tiles_.template store<0>(products_[parity_][0], 64);
+    tiles_.template store<1>(products_[parity_][1], 64);
+    tiles_.template store<2>(products_[parity_][2], 64);
+    if constexpr (kMiddles == 2) tiles_.template store<3>(products_[parity_][3], 64);
   }
-  template <int kCount>
-  void store_products(int parity) {
-    Products* out = products_[parity];
-    tiles_.template store<0>(out[0][0], 64);
-    tiles_.template store<1>(out[0][1], 64);
-    tiles_.template store<2>(out[0][2], 64);
-    if constexpr (kCount == 2) {
-      tiles_.template store<3>(out[1][0], 64);
-      tiles_.template store<4>(out[1][1], 64);
-      tiles_.template store<5>(out[1][2], 64);
-    }
-  }
-  static __m512 sum_of(const Products& products, int row) {
-    const __m512i high = _mm512_slli_epi32(_mm512_load_si512(products[0][row]), 16);
-    const __m512i middle = _mm512_slli_epi32(_mm512_load_si512(products[1][row]), 8);
-    return _mm512_cvtepi32_ps(
-        _mm512_add_epi32(_mm512_add_epi32(high, middle), _mm512_load_si512(products[2][row])));
+  template <int kMiddles>
+  static Vec16 sum_of(const Products& products, int row) {
+    const auto load = [&](int i) { return _mm512_load_si512(products[i][row]); };
+    const __m512i middle = kMiddles == 2 ? _mm512_add_epi32(load(1), load(3)) : load(1);
+    return {_mm512_cvtepi32_ps(_mm512_add_epi32(
+        _mm512_add_epi32(_mm512_slli_epi32(load(0), 16), _mm512_slli_epi32(middle, 8)), load(2)))};
   }
 
-  // Scores of 16 keys and kCount vectors, group by group.
-  template <int kCount>
-  void score(int vector, int key, const LatentTile<const std::byte> (&half)[2]) {
-    int step = 0;
-    for (int g = 0; g < groups_.count(); ++g) {
-      const int parts = (groups_.end(g) - groups_.begin(g) + 63) / 64 * 4;
-      int part = 0;
-      clear<kCount>();
-      for (int d = groups_.begin(g); d < groups_.end(g); d += 64, ++step) {
-        const int64_t at = key * plane_stride() + 64 * step;
-        multiply<kCount>(planes_ + at, low_planes() + at, plane_stride(), q_tile(vector, step),
-                         q_tile(vector + kCount - 1, step), [&] {
-                           rescale(pending_scores_, 16 * part / parts, 16 * (part + 1) / parts);
-                           ++part;
-                         });
-      }
-      parity_ ^= 1;
-      store_products<kCount>(parity_);
-      pending_scores_ = {.count = kCount,
-                         .parity = parity_,
-                         .key_scales = half[key / kHalf].scales(g) + 4 * (key % kHalf),
-                         .q_scales = q_scales_ + vector * q_scale_stride() + g * 16,
-                         .first = g == 0,
-                         .scores = weights(vector) + key * 16};
+  // Scores of 16 keys and a vector, one group, whose first step is `step`.
+  void score(int vector, int key, int group, int step, const LatentTile<const std::byte>& tile) {
+    const int steps = (groups_.end(group) - groups_.begin(group) + 63) / 64;
+    const int rows = 8 / steps;  // to rescale at a time
+    int row = 0;
+    clear<2>();
+    for (int i = 0; i < steps; ++i) {
+      const int64_t at = key * plane_stride() + 64 * (step + i);
+      tiles_.template load<4>(planes_ + at, plane_stride());
+      tiles_.template load<5>(low_planes() + at, plane_stride());
+      multiply<2>(q_tile(vector, step + i), [&] {
+        rescale(pending_scores_, row, row + rows);
+        row += rows;
+      });
     }
+    store_products<2>();
+    pending_scores_ = {.scores = weights(vector) + key * 16,
+                       .parity = parity_,
+                       .key_scales = tile.scales(group) + 4 * (key % kHalf),
+                       .q_scales = q_scales_ + vector * q_scale_stride() + group * 16,
+                       .first = group == 0};
   }
   // Rows [begin, end) of what was multiplied before.
   void rescale(const Scores& s, int begin, int end) {
-    for (int j = 0; j < s.count; ++j) {
-      const Vec16 q_scale = Vec16::load(s.q_scales + j * q_scale_stride());
-      float* scores = s.scores + j * kLatentTile * 16;
-      for (int i = begin; i < end; ++i) {
-        const Vec16 factor =
-            q_scale * Vec16::broadcast(reinterpret_cast<const float*>(s.key_scales)[i]);
-        const Vec16 before = s.first ? Vec16::zero() : Vec16::load(scores + 16 * i);
-        Vec16::fma({sum_of(products_[s.parity][j], i)}, factor, before).store(scores + 16 * i);
-      }
+    if (s.scores == nullptr) return;
+    const Vec16 q_scale = Vec16::load(s.q_scales);
+    for (int i = begin; i < end; ++i) {
+      const Vec16 factor =
+          q_scale * Vec16::broadcast(reinterpret_cast<const float*>(s.key_scales)[i]);
+      const Vec16 before = s.first ? Vec16::zero() : Vec16::load(s.scores + 16 * i);
+      Vec16::fma(sum_of<2>(products_[s.parity], i), factor, before).store(s.scores + 16 * i);
     }
   }
 
-  // Outputs of a vector's queries in the two value tiles from column c on.
-  void add_values(int vector, int c) {
-    const int g = c / kLatentGroup;
-    const auto* weights = reinterpret_cast<const std::byte*>(integers(vector, g));
-    int row = 0;
-    clear<2>();
-    multiply<2>(weights, weights + kTileBytes, 64, value_tile(c), value_tile(c + 16), [&] {
-      rescale(pending_values_, row, row + 4);
-      row += 4;
-    });
-    parity_ ^= 1;
-    store_products<2>(parity_);
-    pending_values_ = {.count = 2,
-                       .parity = parity_,
-                       .scales = integer_scales_ + (vector * groups_.of_values() + g) * 16,
-                       .factors = factor_ + 16 * vector,
-                       .output = output_of(vector) + c};
+  // Outputs of a vector's queries in the columns of a group.
+  void add_values(int vector, int group) {
+    const auto* weights = reinterpret_cast<const std::byte*>(integers(vector, group));
+    tiles_.template load<4>(weights, 64);
+    tiles_.template load<5>(weights + kTileBytes, 64);
+    for (int c = groups_.begin(group); c < groups_.end(group); c += 16) {
+      int row = 0;
+      clear<1>();
+      multiply<1>(value_tile(c), [&] {
+        rescale(pending_values_, row, row + 8);
+        row += 8;
+      });
+      store_products<1>();
+      pending_values_ = {.output = output_of(vector) + c,
+                         .parity = parity_,
+                         .scales = integer_scales_ + (vector * groups_.of_values() + group) * 16,
+                         .factors = factor_ + 16 * vector};
+    }
   }
   void rescale(const Values& v, int begin, int end) {
-    for (int i = begin; v.count > 0 && i < end; ++i) {
-      const Vec16 scale = Vec16::broadcast(v.scales[i]), factor = Vec16::broadcast(v.factors[i]);
-      for (int j = 0; j < v.count; ++j) {
-        float* out = v.output + int64_t{i} * p_.value_dim + 16 * j;
-        Vec16::fma({sum_of(products_[v.parity][j], i)}, scale, Vec16::load(out) * factor)
-            .store(out);
-      }
+    if (v.output == nullptr) return;
+    for (int i = begin; i < end; ++i) {
+      float* out = v.output + int64_t{i} * p_.value_dim;
+      Vec16::fma(sum_of<1>(products_[v.parity], i), Vec16::broadcast(v.scales[i]),
+                 Vec16::load(out) * Vec16::broadcast(v.factors[i]))
+          .store(out);
     }
   }
 
@@ -384,7 +355,7 @@ class LatentOnTiles : public lanes::LatentInLanes<Vec16, Ints16> {
   int parity_ = 0;
   Scores pending_scores_ = {};
   Values pending_values_ = {};
-  alignas(64) Products products_[2][2];  // parity, right side
+  alignas(64) Products products_[2];  // by parity
   TilesType tiles_;
 };
 
