@@ -16,7 +16,7 @@ namespace tandem::ops {
 // stored twice, and keys lie as rows: [S / 32, Hk, 32, key_dim] of float32, or as integers with
 // scales (kI16, kernels/cpu/latent.h).
 struct KvLayer {
-  std::byte* data;  // page 0
+  std::byte* data;     // page 0
   DType dtype;         // kF32, kF16 or kBF16; with shared_values kF32 or kI16
   int page_size;       // S
   int64_t page_bytes;  // from a page to the next
