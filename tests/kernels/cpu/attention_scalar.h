@@ -12,9 +12,9 @@ namespace tandem::cpu::testing {
 
 inline std::vector<float> random_floats(size_t n, float scale, uint32_t seed) {
   std::mt19937 generator(seed);
-  std::normal_distribution<float> normal(0.0F, scale);
+  std::normal_distribution<float> normal(0.0F, 1.0F);
   std::vector<float> values(n);
-  for (float& v : values) v = normal(generator);
+  for (float& v : values) v = scale * normal(generator);
   return values;
 }
 
