@@ -141,7 +141,8 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::NonNegativeNumber);
   add(verb, "page_size", o.engine.page_size, "tokens in a KV page; 0: what suits the model")
       ->check(CLI::NonNegativeNumber);
-  add(verb, "kv_type", o.kv_type, "f16, bf16 or f32");
+  add(verb, "kv_type", o.kv_type,
+      "f16, bf16 or f32; MLA stores its own integers for the first two");
   add(verb, "backend_type", o.backend_type, "balance_serve");
   add(verb, "sched_strategy", o.sched_strategy, "FCFS or FCFS-single-prefill");
   verb->add_option(flag("cpu_infer") + ",--threads", o.engine.threads,

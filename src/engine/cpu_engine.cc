@@ -16,7 +16,10 @@ constexpr size_t kMaxTopLogprobs = 20;  // OpenAI's limit
 // request small.
 ops::KvLayer cache_form(const models::Decoder& decoder, const Options& options) {
   ops::KvLayer form = decoder.cache_form();
-  form.dtype = options.kv_type;
+  // Latent attention stores float32 or, in as much space as halves take, integers that are as
+  // precise and multiply twice as fast.
+  const bool integers = form.shared_values && options.kv_type != DType::kF32;
+  form.dtype = integers ? DType::kI16 : options.kv_type;
   form.page_size = options.page_size != 0 ? options.page_size : form.shared_values ? 256 : 64;
   if (form.page_size < cpu::kAttentionTile || form.page_size % cpu::kAttentionTile != 0) {
     throw Error("--page_size {}: must be a multiple of {}", form.page_size, cpu::kAttentionTile);

@@ -28,7 +28,7 @@ struct Options {
   int32_t cache_tokens =
       32768;              // KV tokens shared by all requests (--cache_lens), rounded up to pages
   int32_t page_size = 0;  // 0: 256 for MLA, 64 for the rest
-  DType kv_type = DType::kF16;     // kF32, kF16, kBF16
+  DType kv_type = DType::kF16;     // kF32, kF16, kBF16; MLA keeps integers for the last two
   int32_t max_step_tokens = 256;   // --chunk_size
   int32_t max_step_sequences = 4;  // --max_batch_size
   // Called while loading with a share of 1 and what is being done; may be empty.

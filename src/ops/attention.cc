@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "kernels/cpu/latent.h"
+
 namespace tandem::ops {
 namespace {
 
@@ -12,6 +14,7 @@ int64_t element_bytes(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
 
 // Bytes of one head's tile of keys and of values.
 int64_t key_tile_bytes(const KvLayer& l) {
+  if (l.dtype == DType::kI16) return cpu::latent_tile_bytes(l.key_dim, l.value_dim);
   return int64_t{cpu::kAttentionTile} * l.key_dim * element_bytes(l.dtype);
 }
 int64_t value_tile_bytes(const KvLayer& l) {
@@ -234,6 +237,14 @@ void append_kv(Context& ctx, const KvLayer& layer, const PagedTokens& where, con
         const int64_t index = tile * layer.kv_heads + h;
         std::byte* keys = page + index * key_tile_bytes(layer);
         const float* key = k + (t * layer.kv_heads + h) * key_dim;
+        if (layer.dtype == DType::kI16) {
+          ctx.cpu.store_latent({.x = key,
+                                .tile = keys,
+                                .in_tile = static_cast<int>(in_tile),
+                                .key_dim = layer.key_dim,
+                                .value_dim = layer.value_dim});
+          continue;
+        }
         if (layer.shared_values) {
           ctx.cpu.store_kv(key, keys + in_tile * key_dim * bytes, key_dim, layer.dtype);
           continue;

@@ -13,10 +13,11 @@ namespace tandem::ops {
 //   keys [S / 32, Hk, key_dim, 32]   values [S / 32, Hk, 32, value_dim]
 // so that the products of queries with a tile's keys and of weights with its values both read it in
 // order. With shared_values (MLA) a value is the first value_dim columns of its key, nothing is
-// stored twice, and keys lie as rows: [S / 32, Hk, 32, key_dim].
+// stored twice, and keys lie as rows: [S / 32, Hk, 32, key_dim] of float32, or as integers with
+// scales (kI16, kernels/cpu/latent.h).
 struct KvLayer {
-  std::byte* data;  // page 0
-  DType dtype;
+  std::byte* data;     // page 0
+  DType dtype;         // kF32, kF16 or kBF16; with shared_values kF32 or kI16
   int page_size;       // S
   int64_t page_bytes;  // from a page to the next
   int kv_heads;        // Hk

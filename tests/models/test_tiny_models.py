@@ -1,6 +1,6 @@
 """Every supported architecture in float32 against what llama.cpp computed on the same file."""
 import pytest
-from harness import evaluate, golden, golden_names, tiny_model
+from harness import evaluate, golden, golden_names, kl_divergence, tiny_model
 
 # Float32 sums in another order; the models have few layers, so little adds up. Deep in the tail a
 # difference of logits says nothing about the distribution.
@@ -29,3 +29,21 @@ def test_matches_recorded_outputs(preset, tmp_path):
                 assert logprobs[token] == pytest.approx(recorded, abs=LOGPROB_TOLERANCE)
         assert len(ours["tokens"]) >= len(case["greedy"])
         assert_same_continuation(ours, case["greedy"])
+
+
+# Latent attention is served from a cache of integers. Rounding may move a router's choice between
+# experts that are all but equal, as a cache of halves does in one case of deepseek2-v3; without
+# that it shows only here.
+INTEGER_CACHE_KL = 1e-5
+
+
+@pytest.mark.parametrize("preset", golden_names("deepseek2-*.f32.json"))
+def test_integer_cache(preset, tmp_path):
+    cases = golden(f"{preset}.f32.json")["cases"]
+    results = evaluate(tiny_model(preset), [case["prompt"] for case in cases], tmp_path,
+                       generate=16, top=320, kv_type="f16")
+    divergences = sorted(kl_divergence(case["logprobs"], ours["logprobs"][0])
+                         for case, ours in zip(cases, results, strict=True))
+    print(preset, divergences)
+    assert divergences[-2] < INTEGER_CACHE_KL
+    assert divergences[-1] < 0.1

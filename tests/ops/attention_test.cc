@@ -45,7 +45,7 @@ class AttentionOp : public ::testing::TestWithParam<Form> {
   static Cache make_cache(const Form& f) {
     Cache cache;
     cache.layer = {.data = nullptr,
-                   .dtype = DType::kF16,
+                   .dtype = f.shared ? DType::kI16 : DType::kF16,
                    .page_size = f.page_size,
                    .page_bytes = 0,
                    .kv_heads = f.kv_heads,

@@ -2,6 +2,8 @@
 // everything that runs before the choice.
 #include "kernels/cpu/kernels.h"
 
+#include <algorithm>
+
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -11,6 +13,7 @@
 #include "kernels/cpu/avx512/table.h"
 #include "kernels/cpu/avxvnni/table.h"
 #include "kernels/cpu/generic/table.h"
+#include "kernels/cpu/latent.h"
 
 namespace tandem::cpu {
 namespace {
@@ -61,8 +64,9 @@ int attention_span(int num_keys) {
 int64_t attention_scratch_floats(int key_dim, int value_dim) {
   // A tile of keys and of values, each query's weights in it, its output in two layouts, and
   // itself.
-  return int64_t{kAttentionTile} * (key_dim + value_dim) +
-         int64_t{kAttentionQueries} * (kAttentionTile + 2 * value_dim + key_dim);
+  const int64_t floats = int64_t{kAttentionTile} * (key_dim + value_dim) +
+                         int64_t{kAttentionQueries} * (kAttentionTile + 2 * value_dim + key_dim);
+  return std::max(floats, LatentScratch(key_dim, value_dim).end);
 }
 
 int64_t attention_partial_floats(int value_dim) { return value_dim + 16; }

@@ -74,7 +74,8 @@ struct RmsNormParams {
 //     keys [key_dim, 32]     one key in each column
 //     values [32, value_dim]
 //   or, where k == v (multi-head latent attention: values are the first columns of keys),
-//     keys [32, key_dim]
+//     keys [32, key_dim] of float32, or integers with scales, which have a definition of their own
+//     in kernels/cpu/latent.h
 inline constexpr int kAttentionTile = 32;
 // Queries of a block at most. They share one widening of a tile to floats, which then costs 2 % of
 // the arithmetic; and their outputs stay in a core's own cache.
@@ -108,10 +109,19 @@ struct AttentionParams {
   int key_dim;
   int value_dim;  // a multiple of 16; so is key_dim
   float scale;
-  DType kv_dtype;  // kF32, kF16 or kBF16
+  DType kv_dtype;  // kF32, kF16 or kBF16; for k == v kF32 or kI16
 };
 int64_t attention_scratch_floats(int key_dim, int value_dim);
 int64_t attention_partial_floats(int value_dim);
+
+// A row of multi-head latent attention -> its place in a tile of kI16.
+struct LatentStoreParams {
+  const float* x;   // [key_dim]
+  std::byte* tile;  // latent_tile_bytes(key_dim, value_dim)
+  int in_tile;      // key of the tile
+  int key_dim;
+  int value_dim;
+};
 
 // Brings a query's spans together.
 struct AttentionMergeParams {
@@ -152,6 +162,7 @@ struct Table {
   // tile [n, kAttentionTile].
   void (*store_kv)(const float* x, std::byte* out, int64_t n, DType kv_dtype);
   void (*store_kv_column)(const float* x, std::byte* out, int64_t n, DType kv_dtype);
+  void (*store_latent)(const LatentStoreParams&);
   // Measures the machine, not a model: `rounds` rounds of independent int8 products from registers,
   // as fast as the instruction set has them. Returns how many multiply-adds that were.
   int64_t (*peak_products)(int64_t rounds);

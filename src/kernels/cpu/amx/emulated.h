@@ -1,4 +1,4 @@
-// The matrix products of the amx table on emulated tile registers, for tests on machines without.
+// The kernels of the amx table on emulated tile registers, for tests on machines without.
 #pragma once
 
 #include "kernels/cpu/kernels.h"

@@ -44,11 +44,19 @@ class EmulatedTiles {
   }
   template <int kC, int kA, int kB>
   void dpbssd() {
-    multiply<int8_t, kC, kA, kB>();
+    multiply<int8_t, int8_t, kC, kA, kB>();
   }
   template <int kC, int kA, int kB>
   void dpbsud() {
-    multiply<uint8_t, kC, kA, kB>();
+    multiply<int8_t, uint8_t, kC, kA, kB>();
+  }
+  template <int kC, int kA, int kB>
+  void dpbusd() {
+    multiply<uint8_t, int8_t, kC, kA, kB>();
+  }
+  template <int kC, int kA, int kB>
+  void dpbuud() {
+    multiply<uint8_t, uint8_t, kC, kA, kB>();
   }
 
  private:
@@ -58,7 +66,7 @@ class EmulatedTiles {
   int rows_of(int tile) const { return config_.rows[tile]; }
   int bytes_of(int tile) const { return config_.row_bytes[tile]; }
 
-  template <typename BElement, int kC, int kA, int kB>
+  template <typename AElement, typename BElement, int kC, int kA, int kB>
   [[gnu::noinline]] void multiply() {
     static_assert(kC != kA && kC != kB && kA != kB);
     require(rows_of(kC) > 0 && rows_of(kC) == rows_of(kA));
@@ -69,7 +77,7 @@ class EmulatedTiles {
       std::memcpy(c, tiles_[kC][m], sizeof c);
       for (int k = 0; k < rows_of(kB); ++k) {
         BElement b[kTileRowBytes];
-        int8_t a[4];
+        AElement a[4];
         std::memcpy(b, tiles_[kB][k], sizeof b);
         std::memcpy(a, tiles_[kA][m] + 4 * k, sizeof a);
         for (int n = 0; n < bytes_of(kC) / 4; ++n) {

@@ -1,6 +1,7 @@
-// Fills the amx kernel table: the avx512 one with other matrix products.
+// Fills the amx kernel table: the avx512 one with other matrix products and latent attention.
 #include "kernels/cpu/amx/table.h"
 
+#include "kernels/cpu/amx/latent.inl.h"
 #include "kernels/cpu/amx/linear.inl.h"
 #include "kernels/cpu/amx/peak.h"
 #include "kernels/cpu/amx/tiles.h"
@@ -10,6 +11,7 @@ namespace tandem::cpu::amx {
 
 void fill_table(Table& table) {
   avx512::fill_table(table);
+  table.attention = attention<Tiles>;
   table.peak_products = peak_products;
   for (int id = 0; id < kDTypeLimit; ++id) {
     if (const LinearFn kernel = kernel_on<Tiles>(static_cast<DType>(id))) {

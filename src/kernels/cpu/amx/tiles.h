@@ -35,7 +35,7 @@ class Tiles {
   void store(void* rows, int64_t stride) {
     asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(rows), "r"(stride), "i"(kTile) : "memory");
   }
-  // C[m, n] += sum over k, i of A[m, 4k + i] * B[k, 4n + i]: int8 times int8, or times uint8.
+  // C[m, n] += sum over k, i of A[m, 4k + i] * B[k, 4n + i]: A, then B of int8 (s) or uint8 (u).
   template <int kC, int kA, int kB>
   void dpbssd() {
     asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kA), "i"(kB));
@@ -43,6 +43,14 @@ class Tiles {
   template <int kC, int kA, int kB>
   void dpbsud() {
     asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kA), "i"(kB));
+  }
+  template <int kC, int kA, int kB>
+  void dpbusd() {
+    asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kA), "i"(kB));
+  }
+  template <int kC, int kA, int kB>
+  void dpbuud() {
+    asm volatile("tdpbuud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kA), "i"(kB));
   }
 };
 

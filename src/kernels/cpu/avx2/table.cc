@@ -2,6 +2,7 @@
 // kernels/cpu/lanes.
 #include "kernels/cpu/avx2/table.h"
 
+#include "kernels/cpu/avx2/ints16.h"
 #include "kernels/cpu/avx2/linear.h"
 #include "kernels/cpu/avx2/peak.h"
 #include "kernels/cpu/avx2/vec16.h"
@@ -24,10 +25,11 @@ void fill_table(Table& table) {
   table.softmax = lanes::softmax<Vec16>;
   table.sigmoid = lanes::sigmoid<Vec16>;
   table.rope = lanes::rope<Vec16>;
-  table.attention = lanes::attention<Vec16>;
+  table.attention = lanes::attention<Vec16, Ints16>;
   table.merge_attention = lanes::merge_attention<Vec16>;
   table.store_kv = lanes::store_kv<Vec16>;
   table.store_kv_column = lanes::store_kv_column<Vec16>;
+  table.store_latent = lanes::store_latent<Vec16, Ints16>;
   table.peak_products = peak_products;
 }
 

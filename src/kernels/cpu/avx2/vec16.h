@@ -1,4 +1,5 @@
-// Sixteen float lanes as two AVX2 registers; equals generic/vec16.h bit for bit.
+// Sixteen float lanes as two AVX2 registers; equals generic/vec16.h bit for bit. Tag keeps what
+// different instruction sets compile of it apart.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +9,10 @@
 
 namespace tandem::cpu::avx2 {
 
-struct Vec16 {
+template <typename Tag>
+struct BasicVec16 {
+  using Vec16 = BasicVec16;
+
   // Eight of the sixteen registers: enough to hide the latency of two fma units.
   static constexpr int kAccumulators = 4;
 
@@ -180,5 +184,12 @@ struct Vec16 {
     return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, is_nan), 16);
   }
 };
+
+struct Avx2 {
+  static __m256i multiply_pairs(__m256i sum, __m256i a, __m256i b) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+  }
+};
+using Vec16 = BasicVec16<Avx2>;
 
 }  // namespace tandem::cpu::avx2

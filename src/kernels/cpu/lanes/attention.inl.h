@@ -3,7 +3,7 @@
 // attention_queries.inl.h.
 #pragma once
 
-#include "kernels/cpu/lanes/attention_queries.inl.h"
+#include "kernels/cpu/lanes/attention_latent.inl.h"
 
 namespace tandem::cpu::lanes {
 
@@ -25,22 +25,8 @@ inline MergeFactors<V> merge_sums(V span_maximum, V span_sum, V& maximum, V& sum
 }
 
 template <typename V>
-inline void merge_output(const float* span, V total_factor, V span_factor, float* out, int width) {
-  for (int i = 0; i < width; i += 16) {
-    V::fma(V::load(out + i), total_factor, V::load(span + i) * span_factor).store(out + i);
-  }
-}
-
-template <typename V>
 inline void copy_scaled(const float* from, V factor, float* out, int width) {
   for (int i = 0; i < width; i += 16) (V::load(from + i) * factor).store(out + i);
-}
-
-template <typename V>
-inline AttentionTilePointers tile_at(const AttentionParams& p, int first) {
-  const int64_t page = p.pages[first / p.page_size] * p.page_stride;
-  const int64_t tile = first % p.page_size / kAttentionTile;
-  return {p.k + page + tile * p.k_tile_stride, p.v + page + tile * p.v_tile_stride};
 }
 
 // The spans of a block's queries that came together so far. Lanes are those of the tiles.
@@ -68,36 +54,30 @@ struct AttentionTotal {
   }
 };
 
-// Takes the result of a span to where it belongs.
+// Brings a span's result together with those before it and, after the last, takes all to where it
+// belongs.
 template <typename V, typename Tiles>
 void end_span(const AttentionParams& p, Tiles& tiles, bool first, bool last,
               AttentionTotal<V>& total) {
-  const V one = V::broadcast(1.0F);
-  tiles.end_span();
   if (first) {
     total.begin(tiles.maximum(), tiles.sum());
   } else {
     total.merge(tiles.maximum(), tiles.sum());
   }
+  tiles.merge_span(first, total.total_factor, total.span_factor);
+  if (!last) return;
+  tiles.finish();
   for (int t = 0; t < p.tokens; ++t) {
     for (int h = 0; h < p.heads; ++h) {
       const int lane = tiles.lane(t, h);
-      const float* output = tiles.output(lane);
       if (p.partial != nullptr) {
         float* row = p.partial + int64_t{t * p.heads + h} * (p.value_dim + 16);
-        copy_scaled(output, one, row, p.value_dim);
+        copy_scaled(tiles.output(lane), V::broadcast(1.0F), row, p.value_dim);
         row[p.value_dim] = total.maximum[lane];
         row[p.value_dim + 1] = total.sum[lane];
-        continue;
-      }
-      float* out = p.out + t * p.out_token_stride + int64_t{h} * p.value_dim;
-      if (!first) {
-        merge_output(output, V::broadcast(total.total_factor[lane]),
-                     V::broadcast(total.span_factor[lane]), out, p.value_dim);
-        output = out;
-      }
-      if (first || last) {
-        copy_scaled(output, last ? V::broadcast(1.0F / total.sum[lane]) : one, out, p.value_dim);
+      } else {
+        copy_scaled(tiles.output(lane), V::broadcast(1.0F / total.sum[lane]),
+                    p.out + t * p.out_token_stride + int64_t{h} * p.value_dim, p.value_dim);
       }
     }
   }
@@ -114,17 +94,18 @@ void attention_over(const AttentionParams& p) {
   for (int span = first_span; span < end; ++span) {
     tiles.start_span();
     const int span_end = keys < (span + 1) * span_keys ? keys : (span + 1) * span_keys;
-    for (int first = span * span_keys; first < span_end; first += kAttentionTile) {
-      const int next = first + kAttentionTile < keys ? first + kAttentionTile : first;
-      tiles.add_tile(tile_at<V>(p, first), tile_at<V>(p, next), first);
+    for (int first = span * span_keys; first < span_end; first += Tiles::kTileKeys) {
+      tiles.add_tile(first, first + Tiles::kTileKeys < keys ? first + Tiles::kTileKeys : first);
     }
     end_span(p, tiles, span == first_span, span + 1 == end, total);
   }
 }
 
-template <typename V>
+template <typename V, typename I>
 void attention(const AttentionParams& p) {
-  if (p.v == p.k) {
+  if (p.kv_dtype == DType::kI16) {
+    attention_over<V, LatentInLanes<V, I>>(p);
+  } else if (p.v == p.k) {
     attention_over<V, QueriesInLanes<V>>(p);
   } else {
     attention_over<V, KeysInLanes<V>>(p);

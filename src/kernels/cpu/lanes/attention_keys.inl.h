@@ -5,10 +5,12 @@
 //   scores [queries, 32] = q [queries, D] x keys [D, 32]          registers: queries x 32 keys
 //   output [queries, Dv] += weights [queries, 32] x values [32, Dv]   queries x columns
 //
-//   scratch: keys f32 [D, 32] | values f32 [32, Dv] | weights [queries, 32] | output [queries, Dv]
+//   scratch: keys f32 [D, 32] | values f32 [32, Dv] | weights [queries, 32] | output and total
+//   [queries, Dv]
 #pragma once
 
 #include <limits>
+#include <utility>
 
 #include "kernels/cpu/lanes/constants.inl.h"
 #include "kernels/cpu/lanes/elementwise.inl.h"
@@ -129,16 +131,34 @@ struct AttentionTilePointers {
   const std::byte* values;
 };
 
+// The tile of the cache that begins with key `first` of the sequence.
+static inline AttentionTilePointers tile_at(const AttentionParams& p, int first) {
+  const int64_t page = p.pages[first / p.page_size] * p.page_stride;
+  const int64_t tile = first % p.page_size / kAttentionTile;
+  return {p.k + page + tile * p.k_tile_stride, p.v + page + tile * p.v_tile_stride};
+}
+
+// The output of a span joins that of the spans before it.
+template <typename V>
+inline void merge_output(const float* span, V total_factor, V span_factor, float* out, int width) {
+  for (int i = 0; i < width; i += 16) {
+    V::fma(V::load(out + i), total_factor, V::load(span + i) * span_factor).store(out + i);
+  }
+}
+
 template <typename V>
 class KeysInLanes {
  public:
+  static constexpr int kTileKeys = kAttentionTile;
+
   explicit KeysInLanes(const AttentionParams& p)
       : p_(p),
         queries_(p.tokens * p.heads),
         keys_(p.scratch),
         values_(keys_ + kAttentionTile * p.key_dim),
         weights_(values_ + kAttentionTile * p.value_dim),
-        output_(weights_ + kAttentionQueries * kAttentionTile) {
+        output_(weights_ + kAttentionQueries * kAttentionTile),
+        total_(output_ + kAttentionQueries * p.value_dim) {
     for (int r = 0; r < queries_; ++r) {
       q_[r] = p.q + r / p.heads * p.q_token_stride + int64_t{r % p.heads} * p.key_dim;
     }
@@ -152,8 +172,9 @@ class KeysInLanes {
     for (int64_t i = 0; i < int64_t{queries_} * p_.value_dim; i += 16) V::zero().store(output_ + i);
   }
 
-  // The keys from `first` on. `next` is the tile that comes after it, or any.
-  void add_tile(const AttentionTilePointers& tile, const AttentionTilePointers& next, int first) {
+  // The keys from `first` on. Those from `next_first` on come after them.
+  void add_tile(int first, int next_first) {
+    const AttentionTilePointers tile = tile_at(p_, first), next = tile_at(p_, next_first);
     int row = 0;  // of the first query that sees a key of this tile
     while (seen(row, first) <= 0) row += p_.heads;
     // One pass over the tile needs no copy of it as floats.
@@ -184,12 +205,21 @@ class KeysInLanes {
     });
   }
 
-  // Result of the span, for query `head` of token `token` in a lane.
+  // total * total_factors + span * span_factors, for each lane.
+  void merge_span(bool first, const float* total_factors, const float* span_factors) {
+    if (first) return std::swap(output_, total_);
+    for (int64_t r = 0; r < queries_; ++r) {
+      merge_output(output_ + r * p_.value_dim, V::broadcast(total_factors[r]),
+                   V::broadcast(span_factors[r]), total_ + r * p_.value_dim, p_.value_dim);
+    }
+  }
+  void finish() {}
+
+  // The total, for query `head` of token `token` in a lane; maxima and sums are the span's.
   int lane(int token, int head) const { return token * p_.heads + head; }
-  const float* output(int lane) const { return output_ + int64_t{lane} * p_.value_dim; }
+  const float* output(int lane) const { return total_ + int64_t{lane} * p_.value_dim; }
   const float* maximum() const { return maximum_; }
   const float* sum() const { return sum_; }
-  void end_span() {}
 
  private:
   static constexpr int kScoreRows = V::kAccumulators >= 16 ? 8 : 4;
@@ -266,6 +296,7 @@ class KeysInLanes {
   float* values_;   // [32, Dv]
   float* weights_;  // [queries, 32]
   float* output_;   // [queries, Dv]
+  float* total_;    // [queries, Dv], of the spans so far
   const float* q_[kAttentionQueries];
   alignas(64) float maximum_[kAttentionQueries];
   alignas(64) float sum_[kAttentionQueries];

@@ -1,15 +1,16 @@
 // Attention with queries in the lanes: for multi-head latent attention, whose values are the first
 // columns of its keys, so that a tile fits one of the products only as it lies. Here both products
-// take single elements of the tile. A vector of lanes is 16 heads of one token.
+// take single elements of the tile. A vector of lanes is 16 heads of one token. What vectors have
+// in common, and the kernel for a cache of float32; attention_latent.inl.h has that of integers.
 //
 //   scores [32][16] += q [D][16] * key element          registers: 1 or 2 vectors x 8 keys
 //   output [Dv][16] += weights [32][16] * key element              1 or 2 vectors x columns
 //
-//   scratch: keys f32 [32, D] | q [vectors][D][16] | weights [vectors][32][16] |
-//   output [vectors][Dv][16], and as rows [lanes, Dv]
+//   scratch: q [vectors][D][16] | weights [vectors][32][16] | output and total [vectors][Dv][16]
 #pragma once
 
 #include <limits>
+#include <utility>
 
 #include "kernels/cpu/lanes/attention_keys.inl.h"
 
@@ -103,24 +104,21 @@ inline void add_columns(const float* weights, const float* factors, const float*
   }
 }
 
-template <typename V>
-class QueriesInLanes {
+// What a block's vectors of queries have, whatever the cache holds: their shape, maxima and sums,
+// and weights and outputs of kTile keys at a time.
+template <typename V, int kTile>
+class HeadVectors {
  public:
-  explicit QueriesInLanes(const AttentionParams& p)
+  static constexpr int kTileKeys = kTile;
+
+  // weights: [vectors][kTile][16]; output, total: [vectors][Dv][16]
+  HeadVectors(const AttentionParams& p, float* weights, float* output, float* total)
       : p_(p),
         per_token_((p.heads + 15) / 16),
         vectors_(p.tokens * per_token_),
-        keys_(p.scratch),
-        q_(keys_ + kAttentionTile * p.key_dim),
-        weights_(q_ + kAttentionQueries * p.key_dim),
-        output_(weights_ + kAttentionQueries * kAttentionTile),
-        rows_(output_ + kAttentionQueries * p.value_dim) {
-    for (int j = 0; j < vectors_; ++j) {
-      const int head = j % per_token_ * 16;
-      rows_to_columns<V>(p.q + j / per_token_ * p.q_token_stride + int64_t{head} * p.key_dim,
-                         p.key_dim, p.heads - head, p.key_dim, q_ + j * q_stride());
-    }
-  }
+        weights_(weights),
+        output_(output),
+        total_(total) {}
 
   void start_span() {
     for (int i = 0; i < kAttentionQueries; ++i) {
@@ -129,97 +127,87 @@ class QueriesInLanes {
     }
     for (int64_t i = 0; i < vectors_ * output_stride(); i += 16) V::zero().store(output_ + i);
   }
-
-  void add_tile(const AttentionTilePointers& tile, const AttentionTilePointers& next, int first) {
-    widen<V>(tile.keys, keys_, int64_t{kAttentionTile} * p_.key_dim, p_.kv_dtype);
-    int vector = 0;  // the first that sees a key of this tile
-    while (seen(vector, first) <= 0) vector += per_token_;
-    const Upcoming upcoming = {next.keys, p_.kv_dtype == DType::kF32 ? 4 : 2};
-    for (int j = vector; j < vectors_; j += kVectors) {
-      with_constant<kVectors>(min(kVectors, vectors_ - j), [&](auto count) {
-        score<count.value>(j, j == vector ? &upcoming : nullptr);
-      });
-    }
-    for (int j = vector; j < vectors_; ++j) weigh(j, seen(j, first));
-    for (int j = vector; j < vectors_; j += kVectors) {
-      with_constant<kVectors>(min(kVectors, vectors_ - j), [&](auto count) {
-        const int together = seen(j, first);
-        add_values<count.value>(j, factor_ + 16 * j, 0, together);
-        const int last = j + count.value - 1;
-        if (seen(last, first) > together)
-          add_values<1>(last, kNothing, together, seen(last, first));
-      });
+  void merge_span(bool first, const float* total_factors, const float* span_factors) {
+    if (first) return std::swap(output_, total_);
+    for (int j = 0; j < vectors_; ++j) {
+      const V total_factor = V::load(total_factors + 16 * j);
+      merge_output(output_of(j), total_factor, V::load(span_factors + 16 * j),
+                   total_ + j * output_stride(), static_cast<int>(output_stride()));
     }
   }
-
-  void end_span() {
+  // From columns to rows [lanes, Dv].
+  void finish() {
     for (int j = 0; j < vectors_; ++j) {
-      columns_to_rows<V>(output_ + j * output_stride(), p_.value_dim,
-                         rows_ + int64_t{16} * j * p_.value_dim, p_.value_dim);
+      columns_to_rows<V>(total_ + j * output_stride(), p_.value_dim, output_of(j), p_.value_dim);
     }
+    std::swap(output_, total_);
   }
   int lane(int token, int head) const { return token * per_token_ * 16 + head; }
-  const float* output(int lane) const { return rows_ + int64_t{lane} * p_.value_dim; }
+  const float* output(int lane) const { return total_ + int64_t{lane} * p_.value_dim; }
   const float* maximum() const { return maximum_; }
   const float* sum() const { return sum_; }
 
- private:
+ protected:
   static constexpr int kVectors = V::kAccumulators >= 16 ? 2 : 1;
   static constexpr int kKeys = V::kAccumulators >= 16 ? 8 : 4;
-  // Dimensions whose queries (two vectors) and keys stay in the first-level cache together.
-  static constexpr int kDims = 96;
-  static constexpr float kNothing[16] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F,
-                                         1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};
 
   static int min(int a, int b) { return a < b ? a : b; }
 
-  int64_t q_stride() const { return int64_t{16} * p_.key_dim; }  // from a vector to the next
+  // From a vector to the next.
+  int64_t q_stride() const { return int64_t{16} * p_.key_dim; }
   int64_t output_stride() const { return int64_t{16} * p_.value_dim; }
-  // How many of the 32 keys from `first` on the vector's token sees; none if not positive.
-  int seen(int vector, int first) const {
-    return min(kAttentionTile, p_.first_keys + vector / per_token_ - first);
-  }
+  float* weights(int vector) { return weights_ + vector * kTile * 16; }
+  float* output_of(int vector) { return output_ + vector * output_stride(); }
 
-  // Scores of kCount vectors. The next tile, if any, is fetched meanwhile, piece by piece.
-  template <int kCount>
-  void score(int vector, const Upcoming* next) {
-    float* scores = weights_ + vector * kAttentionTile * 16;
-    for (int begin = 0; begin < p_.key_dim; begin += kDims) {
-      const int end = min(begin + kDims, p_.key_dim);
-      for (int key = 0; key < kAttentionTile; key += kKeys) {
-        for (int i = 0; next != nullptr && i < kKeys; ++i) {
-          const std::byte* from = next->at((key + i) * p_.key_dim + begin).data;
-          const std::byte* to = next->at((key + i) * p_.key_dim + end).data;
-          for (; from < to; from += 64) __builtin_prefetch(from, 0, 2);
-        }
-        score_keys<V, kCount, kKeys>(q_ + vector * q_stride(), q_stride(), keys_ + key * p_.key_dim,
-                                     p_.key_dim, begin, end, scores + key * 16);
-      }
-    }
+  // How many of the tile's keys, from `first` on, the vector's token sees; none if not positive.
+  int seen(int vector, int first) const {
+    return min(kTile, p_.first_keys + vector / per_token_ - first);
+  }
+  // The first that sees a key of the tile.
+  int first_seeing(int first) const {
+    int vector = 0;
+    while (seen(vector, first) <= 0) vector += per_token_;
+    return vector;
+  }
+  // Columns of q of a vector: [D][16].
+  void load_queries(int vector, float* columns) const {
+    const int head = vector % per_token_ * 16;
+    rows_to_columns<V>(p_.q + vector / per_token_ * p_.q_token_stride + int64_t{head} * p_.key_dim,
+                       p_.key_dim, p_.heads - head, p_.key_dim, columns);
   }
 
   // Scores -> weights of a vector that sees `count` keys; maxima, sums and the outputs' factors.
   void weigh(int vector, int count) {
-    float* weights = weights_ + vector * kAttentionTile * 16;
+    float* scores = weights(vector);
     const V scale = V::broadcast(p_.scale);
     const V previous = V::load(maximum_ + 16 * vector);
     V maximum = previous;
     for (int key = 0; key < count; ++key) {
-      const V score = V::load(weights + key * 16) * scale;
+      const V score = V::load(scores + key * 16) * scale;
       maximum = V::max(score, maximum);
-      score.store(weights + key * 16);
+      score.store(scores + key * 16);
     }
     for (int key = 0; key < count; ++key) {
-      exp_bounded(V::load(weights + key * 16) - maximum).store(weights + key * 16);
+      exp_bounded(V::load(scores + key * 16) - maximum).store(scores + key * 16);
     }
-    for (int key = count; key < kAttentionTile; ++key) V::zero().store(weights + key * 16);
+    for (int key = count; key < kTile; ++key) V::zero().store(scores + key * 16);
     const V factor = exp_bounded(previous - maximum);
     maximum.store(maximum_ + 16 * vector);
     factor.store(factor_ + 16 * vector);
-    V::fma(V::load(sum_ + 16 * vector), factor, tree<kAttentionTile / 2>(weights))
-        .store(sum_ + 16 * vector);
+    V::fma(V::load(sum_ + 16 * vector), factor, tree<kTile / 2>(scores)).store(sum_ + 16 * vector);
   }
 
+  const AttentionParams& p_;
+  int per_token_;  // vectors
+  int vectors_;
+  float* weights_;
+  float* output_;
+  float* total_;  // of the spans so far
+  alignas(64) float maximum_[kAttentionQueries];
+  alignas(64) float sum_[kAttentionQueries];
+  alignas(64) float factor_[kAttentionQueries];
+
+ private:
   // The sum of weights 0, step, 2 step ...: halves first.
   template <int kHalf>
   static V tree(const float* weights) {
@@ -231,29 +219,82 @@ class QueriesInLanes {
     }
     return t[0];
   }
+};
 
-  template <int kCount>
-  void add_values(int vector, const float* factors, int begin, int end) {
-    constexpr int kColumns = V::kAccumulators / kCount;  // divides 16, as the width does
-    const float* weights = weights_ + vector * kAttentionTile * 16;
-    float* output = output_ + vector * output_stride();
-    for (int c = 0; c < p_.value_dim; c += kColumns) {
-      add_columns<V, kCount, kColumns>(weights, factors, keys_ + c, p_.key_dim, begin, end,
-                                       output + c * 16, output_stride());
+template <typename V>
+class QueriesInLanes : public HeadVectors<V, kAttentionTile> {
+ public:
+  explicit QueriesInLanes(const AttentionParams& p)
+      : Base(p, p.scratch + kAttentionQueries * p.key_dim,
+             p.scratch + kAttentionQueries * (p.key_dim + kAttentionTile),
+             p.scratch + kAttentionQueries * (p.key_dim + kAttentionTile + p.value_dim)),
+        q_(p.scratch) {
+    for (int j = 0; j < vectors_; ++j) this->load_queries(j, q_ + j * this->q_stride());
+  }
+
+  // The keys from `first` on. Those from `next` on come after them.
+  void add_tile(int first, int next) {
+    const auto* keys = reinterpret_cast<const float*>(tile_at(p_, first).keys);
+    const int vector = this->first_seeing(first);
+    const Upcoming upcoming = {tile_at(p_, next).keys, 4};
+    for (int j = vector; j < vectors_; j += kVectors) {
+      with_constant<kVectors>(this->min(kVectors, vectors_ - j), [&](auto count) {
+        score<count.value>(j, keys, j == vector ? &upcoming : nullptr);
+      });
+    }
+    for (int j = vector; j < vectors_; ++j) this->weigh(j, this->seen(j, first));
+    for (int j = vector; j < vectors_; j += kVectors) {
+      with_constant<kVectors>(this->min(kVectors, vectors_ - j), [&](auto count) {
+        const int together = this->seen(j, first);
+        add_values<count.value>(j, keys, this->factor_ + 16 * j, 0, together);
+        const int last = j + count.value - 1;
+        const int end = this->seen(last, first);
+        if (end > together) add_values<1>(last, keys, kNothing, together, end);
+      });
     }
   }
 
-  const AttentionParams& p_;
-  int per_token_;  // vectors
-  int vectors_;
-  float* keys_;
+ private:
+  using Base = HeadVectors<V, kAttentionTile>;
+  using Base::kKeys;
+  using Base::kVectors;
+  using Base::p_;
+  using Base::vectors_;
+  // Dimensions whose queries (two vectors) and keys stay in the first-level cache together.
+  static constexpr int kDims = 96;
+  static constexpr float kNothing[16] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F,
+                                         1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};
+
+  // Scores of kCount vectors. The next tile, if any, is fetched meanwhile, piece by piece.
+  template <int kCount>
+  void score(int vector, const float* keys, const Upcoming* next) {
+    float* scores = this->weights(vector);
+    for (int begin = 0; begin < p_.key_dim; begin += kDims) {
+      const int end = this->min(begin + kDims, p_.key_dim);
+      for (int key = 0; key < kAttentionTile; key += kKeys) {
+        for (int i = 0; next != nullptr && i < kKeys; ++i) {
+          const std::byte* from = next->at((key + i) * p_.key_dim + begin).data;
+          const std::byte* to = next->at((key + i) * p_.key_dim + end).data;
+          for (; from < to; from += 64) __builtin_prefetch(from, 0, 2);
+        }
+        score_keys<V, kCount, kKeys>(q_ + vector * this->q_stride(), this->q_stride(),
+                                     keys + key * p_.key_dim, p_.key_dim, begin, end,
+                                     scores + key * 16);
+      }
+    }
+  }
+
+  template <int kCount>
+  void add_values(int vector, const float* keys, const float* factors, int begin, int end) {
+    constexpr int kColumns = V::kAccumulators / kCount;  // divides 16, as the width does
+    float* output = this->output_of(vector);
+    for (int c = 0; c < p_.value_dim; c += kColumns) {
+      add_columns<V, kCount, kColumns>(this->weights(vector), factors, keys + c, p_.key_dim, begin,
+                                       end, output + c * 16, this->output_stride());
+    }
+  }
+
   float* q_;
-  float* weights_;
-  float* output_;
-  float* rows_;
-  alignas(64) float maximum_[kAttentionQueries];
-  alignas(64) float sum_[kAttentionQueries];
-  alignas(64) float factor_[kAttentionQueries];
 };
 
 }  // namespace tandem::cpu::lanes
