@@ -33,7 +33,7 @@ struct AttentionBatch {
 struct AttentionMemory {
   std::byte* staged;   // [plan_bytes] page-locked host memory
   std::byte* plan;     // [plan_bytes] device
-  std::byte* scratch;  // [scratch_bytes] device; of one launch at a time
+  std::byte* scratch;  // [scratch_bytes] device; of one launch at a time; begins with its queries
 };
 struct AttentionSizes {
   size_t plan_bytes;
@@ -68,8 +68,8 @@ struct GqaParams {
   GqaPlan plan;
   AttentionMemory memory;
   KvCache cache;
-  const float* q;                 // [T, H, D] contiguous
-  float* out;                     // [T, H, D] contiguous; rows of no request stay as they are
+  const float* q;  // [T, H, D] contiguous, or null: 16-bit queries are in memory.scratch
+  float* out;      // [T, H, D] contiguous; rows of no request stay as they are
   const int32_t* token_starts;    // [B + 1] device, as planned
   const int32_t* page_starts;     // [B + 1] device, as planned
   const int32_t* pages;           // device: page numbers of all requests
@@ -112,7 +112,7 @@ struct MlaParams {
   MlaForm form;
   AttentionMemory memory;
   KvCache cache;         // latent_cache
-  const float* q;        // [T, H, 512 + 64] contiguous
+  const float* q;        // [T, H, 512 + 64] contiguous, or null: as for GQA
   float* out;            // [T, H, 512] contiguous; rows of no request get arbitrary values
   const int32_t* pages;  // device: page numbers of all requests
   int tokens;            // T

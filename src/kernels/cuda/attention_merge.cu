@@ -1,6 +1,7 @@
 // A block for each row and head; its warps take every fourth part each, so that several loads are
 // under way.
 #include "kernels/cuda/attention_merge.h"
+#include "kernels/cuda/launch.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -15,6 +16,7 @@ struct alignas(4 * kPerLane) Columns {
 
 template <int kPerLane>
 __global__ void __launch_bounds__(32 * kWarps) merge_kernel(MergeParams p) {
+  begin();
   constexpr int kDim = 32 * kPerLane;
   __shared__ float outputs[kWarps][kDim];
   __shared__ float weights[kWarps];
@@ -57,14 +59,10 @@ __global__ void __launch_bounds__(32 * kWarps) merge_kernel(MergeParams p) {
 
 }  // namespace
 
-cudaError_t merge_attention(const MergeParams& p, cudaStream_t stream) {
+void merge_attention(const MergeParams& p, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(p.max_rows), static_cast<unsigned>(p.heads));
-  if (p.dim == 64) {
-    merge_kernel<2><<<grid, 32 * kWarps, 0, stream>>>(p);
-  } else {
-    merge_kernel<4><<<grid, 32 * kWarps, 0, stream>>>(p);
-  }
-  return cudaGetLastError();
+  launch("merge_attention", p.dim == 64 ? merge_kernel<2> : merge_kernel<4>, grid, 32 * kWarps,
+         stream, p);
 }
 
 }  // namespace tandem::cuda

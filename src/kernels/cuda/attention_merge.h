@@ -19,6 +19,6 @@ struct MergeParams {
   int heads;
   int dim;  // 64 or 128
 };
-cudaError_t merge_attention(const MergeParams& params, cudaStream_t stream);
+void merge_attention(const MergeParams& params, cudaStream_t stream);
 
 }  // namespace tandem::cuda

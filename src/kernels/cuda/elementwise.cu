@@ -1,7 +1,7 @@
 // One thread for each element of a row, a grid row for each token. A step's rows are short beside
 // what the device keeps in flight, so wider accesses gain nothing measurable here.
 #include "kernels/cuda/elementwise.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/math.cuh"
 
 namespace tandem::cuda {
@@ -23,12 +23,14 @@ __device__ void for_each_element(int64_t rows, int64_t columns, const Body& body
 }
 
 __global__ void add_kernel(AddParams p) {
+  begin();
   for_each_element(p.tokens, p.n, [&](int64_t t, int64_t i) {
     p.out.data[t * p.out.stride + i] = p.a.data[t * p.a.stride + i] + p.b.data[t * p.b.stride + i];
   });
 }
 
 __global__ void multiply_add_kernel(MultiplyAddParams p) {
+  begin();
   for_each_element(p.tokens, p.n, [&](int64_t t, int64_t i) {
     const float factor = p.sigmoid ? exact_sigmoid(p.factor[t]) : p.factor[t];
     float& y = p.y.data[t * p.y.stride + i];
@@ -37,6 +39,7 @@ __global__ void multiply_add_kernel(MultiplyAddParams p) {
 }
 
 __global__ void silu_mul_kernel(SiluMulParams p) {
+  begin();
   for_each_element(p.tokens, p.n, [&](int64_t t, int64_t i) {
     const float g = p.gate.data[t * p.gate.stride + i];
     const float silu = g / (1.0F + exact_exp(0.0F - g));
@@ -45,6 +48,7 @@ __global__ void silu_mul_kernel(SiluMulParams p) {
 }
 
 __global__ void copy_columns_kernel(CopyColumnsParams p) {
+  begin();
   for_each_element(p.tokens, int64_t{p.heads} * p.width, [&](int64_t t, int64_t i) {
     const int64_t head = i / p.width, column = i % p.width;
     p.to[t * p.to_token_stride + head * p.to_head_stride + column] =
@@ -53,6 +57,7 @@ __global__ void copy_columns_kernel(CopyColumnsParams p) {
 }
 
 __global__ void gather_rows_kernel(GatherRowsParams p) {
+  begin();
   for_each_element(p.count, p.n, [&](int64_t row, int64_t i) {
     p.out.data[row * p.out.stride + i] = p.x.data[p.rows[row] * p.x.stride + i];
   });
@@ -62,32 +67,28 @@ __global__ void gather_rows_kernel(GatherRowsParams p) {
 
 void add(const AddParams& p, cudaStream_t stream) {
   if (p.tokens == 0) return;
-  add_kernel<<<grid_of(p.n, p.tokens), kThreads, 0, stream>>>(p);
-  check_launch("add");
+  launch("add", add_kernel, grid_of(p.n, p.tokens), kThreads, stream, p);
 }
 
 void multiply_add(const MultiplyAddParams& p, cudaStream_t stream) {
   if (p.tokens == 0) return;
-  multiply_add_kernel<<<grid_of(p.n, p.tokens), kThreads, 0, stream>>>(p);
-  check_launch("multiply_add");
+  launch("multiply_add", multiply_add_kernel, grid_of(p.n, p.tokens), kThreads, stream, p);
 }
 
 void silu_mul(const SiluMulParams& p, cudaStream_t stream) {
   if (p.tokens == 0) return;
-  silu_mul_kernel<<<grid_of(p.n, p.tokens), kThreads, 0, stream>>>(p);
-  check_launch("silu_mul");
+  launch("silu_mul", silu_mul_kernel, grid_of(p.n, p.tokens), kThreads, stream, p);
 }
 
 void copy_columns(const CopyColumnsParams& p, cudaStream_t stream) {
   if (p.tokens == 0) return;
-  copy_columns_kernel<<<grid_of(int64_t{p.heads} * p.width, p.tokens), kThreads, 0, stream>>>(p);
-  check_launch("copy_columns");
+  launch("copy_columns", copy_columns_kernel, grid_of(int64_t{p.heads} * p.width, p.tokens),
+         kThreads, stream, p);
 }
 
 void gather_rows(const GatherRowsParams& p, cudaStream_t stream) {
   if (p.count == 0) return;
-  gather_rows_kernel<<<grid_of(p.n, p.count), kThreads, 0, stream>>>(p);
-  check_launch("gather_rows");
+  launch("gather_rows", gather_rows_kernel, grid_of(p.n, p.count), kThreads, stream, p);
 }
 
 }  // namespace tandem::cuda

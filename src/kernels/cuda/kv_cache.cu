@@ -1,40 +1,15 @@
 // Two elements a thread, a grid row for each token.
 #include <algorithm>
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "base/check.h"
+#include "kernels/cuda/halves.cuh"
 #include "kernels/cuda/kv_cache.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/launch.cuh"
 
 namespace tandem::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kHalfBytes = 2;
-
-struct F16 {
-  using Pair = __half2;
-  static __device__ Pair round(float2 x) { return __float22half2_rn(x); }
-  static __device__ float2 widen(Pair x) { return __half22float2(x); }
-};
-struct BF16 {
-  using Pair = __nv_bfloat162;
-  static __device__ Pair round(float2 x) { return __float22bfloat162_rn(x); }
-  static __device__ float2 widen(Pair x) { return __bfloat1622float2(x); }
-};
-
-// Calls body with the type that the cache is made of.
-template <typename Body>
-void with_type(CacheType type, const Body& body) {
-  if (type == CacheType::kF16) {
-    body(F16{});
-  } else {
-    body(BF16{});
-  }
-}
-
 dim3 grid_of(int64_t pairs, int rows) {
   return dim3(static_cast<unsigned>(std::min(rows, 65535)),
               static_cast<unsigned>((pairs + kThreads - 1) / kThreads));
@@ -42,6 +17,7 @@ dim3 grid_of(int64_t pairs, int rows) {
 
 template <typename Half>
 __global__ void append_kernel(AppendKvParams p) {
+  begin();
   using Pair = typename Half::Pair;
   const KvCache& c = p.cache;
   const int64_t i = 2 * (blockIdx.y * int64_t{kThreads} + threadIdx.x);
@@ -63,6 +39,7 @@ __global__ void append_kernel(AppendKvParams p) {
 
 template <typename Half>
 __global__ void to_halves_kernel(ToHalvesParams p) {
+  begin();
   const int64_t i = 2 * (blockIdx.y * int64_t{kThreads} + threadIdx.x);
   if (i >= p.n) return;
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
@@ -74,6 +51,7 @@ __global__ void to_halves_kernel(ToHalvesParams p) {
 
 template <typename Half>
 __global__ void to_floats_kernel(ToFloatsParams p) {
+  begin();
   const int64_t i = 2 * (blockIdx.y * int64_t{kThreads} + threadIdx.x);
   if (i >= p.n) return;
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
@@ -118,27 +96,27 @@ void append_kv(const AppendKvParams& p, cudaStream_t stream) {
                p.value_stride);
   if (p.tokens == 0) return;
   const dim3 grid = grid_of(int64_t{p.cache.kv_heads} * p.cache.dim / 2, p.tokens);
-  with_type(p.cache.type,
-            [&](auto half) { append_kernel<decltype(half)><<<grid, kThreads, 0, stream>>>(p); });
-  check_launch("append_kv");
+  with_type(p.cache.type, [&](auto half) {
+    launch("append", append_kernel<decltype(half)>, grid, kThreads, stream, p);
+  });
 }
 
 void to_halves(const ToHalvesParams& p, cudaStream_t stream) {
   TANDEM_CHECK(p.n % 2 == 0 && p.x_stride % 2 == 0, "rows of {}, {} apart", p.n, p.x_stride);
   if (p.rows == 0) return;
   with_type(p.type, [&](auto half) {
-    to_halves_kernel<decltype(half)><<<grid_of(p.n / 2, p.rows), kThreads, 0, stream>>>(p);
+    launch("to_halves", to_halves_kernel<decltype(half)>, grid_of(p.n / 2, p.rows), kThreads,
+           stream, p);
   });
-  check_launch("to_halves");
 }
 
 void to_floats(const ToFloatsParams& p, cudaStream_t stream) {
   TANDEM_CHECK(p.n % 2 == 0 && p.out_stride % 2 == 0, "rows of {}, {} apart", p.n, p.out_stride);
   if (p.rows == 0) return;
   with_type(p.type, [&](auto half) {
-    to_floats_kernel<decltype(half)><<<grid_of(p.n / 2, p.rows), kThreads, 0, stream>>>(p);
+    launch("to_floats", to_floats_kernel<decltype(half)>, grid_of(p.n / 2, p.rows), kThreads,
+           stream, p);
   });
-  check_launch("to_floats");
 }
 
 }  // namespace tandem::cuda

@@ -2,7 +2,7 @@
 // time it comes from the first-level cache.
 #include <algorithm>
 
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/norm.h"
 
 namespace tandem::cuda {
@@ -43,6 +43,7 @@ __device__ float block_sum(float value) {
 
 template <int kWidth>
 __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(RmsNormParams p) {
+  begin();
   const int64_t row = blockIdx.x;
   float* x = p.x.data + row * p.x.stride;
   const float* addend = p.addend.data == nullptr ? nullptr : p.addend.data + row * p.addend.stride;
@@ -86,11 +87,10 @@ void rms_norm(const RmsNormParams& p, cudaStream_t stream) {
       static_cast<unsigned>(std::min<int64_t>((groups + 31) / 32 * 32, kMaxThreads));
   const auto blocks = static_cast<unsigned>(p.rows);
   if (wide) {
-    rms_norm_kernel<4><<<blocks, threads, 0, stream>>>(p);
+    launch("rms_norm", rms_norm_kernel<4>, blocks, threads, stream, p);
   } else {
-    rms_norm_kernel<1><<<blocks, threads, 0, stream>>>(p);
+    launch("rms_norm", rms_norm_kernel<1>, blocks, threads, stream, p);
   }
-  check_launch("rms_norm");
 }
 
 }  // namespace tandem::cuda

@@ -1,5 +1,5 @@
 // A thread for each pair of dimensions.
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rope.h"
 
 namespace tandem::cuda {
@@ -20,6 +20,7 @@ __device__ TablePlace place(int i, int dims, bool interleaved) {
 }
 
 __global__ void table_kernel(RopeTableParams p) {
+  begin();
   const int half = p.dims / 2;
   const int64_t index = blockIdx.x * int64_t{kThreads} + threadIdx.x;
   if (index >= int64_t{p.tokens} * half) return;
@@ -33,6 +34,7 @@ __global__ void table_kernel(RopeTableParams p) {
 }
 
 __global__ void rope_kernel(RopeParams p) {
+  begin();
   const int half = p.dims / 2;
   const int64_t index = blockIdx.x * int64_t{kThreads} + threadIdx.x;
   if (index >= int64_t{p.tokens} * p.heads * half) return;
@@ -53,14 +55,13 @@ __global__ void rope_kernel(RopeParams p) {
 
 void fill_rope_table(const RopeTableParams& p, cudaStream_t stream) {
   if (p.tokens == 0) return;
-  table_kernel<<<blocks_of(int64_t{p.tokens} * p.dims / 2), kThreads, 0, stream>>>(p);
-  check_launch("fill_rope_table");
+  launch("table", table_kernel, blocks_of(int64_t{p.tokens} * p.dims / 2), kThreads, stream, p);
 }
 
 void rope(const RopeParams& p, cudaStream_t stream) {
   if (p.tokens == 0) return;
-  rope_kernel<<<blocks_of(int64_t{p.tokens} * p.heads * p.dims / 2), kThreads, 0, stream>>>(p);
-  check_launch("rope");
+  launch("rope", rope_kernel, blocks_of(int64_t{p.tokens} * p.heads * p.dims / 2), kThreads, stream,
+         p);
 }
 
 }  // namespace tandem::cuda

@@ -1,6 +1,6 @@
 // A warp for each token. Sums follow the CPU's 16 virtual lanes and their tree.
 #include "base/check.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/math.cuh"
 #include "kernels/cuda/routing.h"
 
@@ -106,6 +106,7 @@ __device__ void finish_weights(const RouteParams& p, float* weights, int lane) {
 }
 
 __global__ void __launch_bounds__(32 * kTokensPerBlock) route_kernel(RouteParams p) {
+  begin();
   __shared__ Shared all[kTokensPerBlock];
   const int lane = threadIdx.x % 32;
   const int64_t t = blockIdx.x * int64_t{kTokensPerBlock} + threadIdx.x / 32;
@@ -144,8 +145,7 @@ void route(const RouteParams& p, cudaStream_t stream) {
                p.experts);
   if (p.tokens == 0) return;
   const auto blocks = static_cast<unsigned>((p.tokens + kTokensPerBlock - 1) / kTokensPerBlock);
-  route_kernel<<<blocks, 32 * kTokensPerBlock, 0, stream>>>(p);
-  check_launch("route");
+  launch("route", route_kernel, blocks, 32 * kTokensPerBlock, stream, p);
 }
 
 }  // namespace tandem::cuda

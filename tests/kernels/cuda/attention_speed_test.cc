@@ -1,6 +1,7 @@
 // How long decode attention takes, printed; run with --gtest_also_run_disabled_tests.
 #include <cstdio>
 
+#include "kernels/cuda/norm.h"
 #include "tests/kernels/cuda/paged_batch.h"
 
 namespace tandem::cuda {
@@ -50,7 +51,6 @@ TEST_F(AttentionSpeed, DISABLED_Decode) {
         OwnedMemory memory(sizes);
         const MlaPlan plan = plan_mla(s, batch.view(), sizes, memory.view(), stream());
         DeviceVector<uint16_t> data(static_cast<size_t>(total_pages) * page_size * 576);
-        DeviceVector<float> q(static_cast<size_t>(count) * heads * 576);
         DeviceVector<float> out(static_cast<size_t>(count) * heads * kLatentDim);
         for (const MlaForm form : {MlaForm::kAmpere, MlaForm::kHopper}) {
           if (form == MlaForm::kHopper && platform::find_gpus().list[0].compute != 90) continue;
@@ -63,7 +63,7 @@ TEST_F(AttentionSpeed, DISABLED_Decode) {
                              .memory = memory.view(),
                              .cache = latent_cache(reinterpret_cast<std::byte*>(data.data()),
                                                    page_size, 576, CacheType::kF16),
-                             .q = q.data(),
+                             .q = nullptr,
                              .out = out.data(),
                              .pages = device.pages.data(),
                              .tokens = count,
@@ -79,7 +79,7 @@ TEST_F(AttentionSpeed, DISABLED_Decode) {
             plan_gqa(s, batch.view(), PlanFor::kGraph, sizes, memory.view(), stream());
         DeviceVector<uint16_t> data(static_cast<size_t>(total_pages) * page_size * 2 *
                                     static_cast<size_t>(s.kv_heads * s.dim));
-        DeviceVector<float> q(static_cast<size_t>(count * s.heads * s.dim)), out(q.size());
+        DeviceVector<float> out(static_cast<size_t>(count * s.heads * s.dim));
         std::printf("  gqa %d/%d %6.1f us", s.heads, s.kv_heads, time([&](cudaStream_t on) {
                       gqa_attention(
                           {.shape = s,
@@ -87,7 +87,7 @@ TEST_F(AttentionSpeed, DISABLED_Decode) {
                            .memory = memory.view(),
                            .cache = grouped_cache(reinterpret_cast<std::byte*>(data.data()),
                                                   page_size, s.kv_heads, s.dim, CacheType::kF16),
-                           .q = q.data(),
+                           .q = nullptr,
                            .out = out.data(),
                            .token_starts = device.token_starts.data(),
                            .page_starts = device.page_starts.data(),
@@ -102,6 +102,31 @@ TEST_F(AttentionSpeed, DISABLED_Decode) {
       std::printf("\n");
     }
   }
+}
+
+// What a kernel costs that does next to nothing.
+TEST_F(AttentionSpeed, DISABLED_SmallKernels) {
+  const int width = 2048;
+  DeviceVector<float> x(width), y(width), weight(width);
+  const double norm = time([&](cudaStream_t on) {
+    rms_norm({.x = {x.data(), width},
+              .addend = {y.data(), width},
+              .weight = weight.data(),
+              .y = {y.data(), width},
+              .n = width,
+              .rows = 1,
+              .epsilon = 1e-6F},
+             on);
+  });
+  const double sum = time([&](cudaStream_t on) {
+    add({.a = {x.data(), width},
+         .b = {y.data(), width},
+         .out = {x.data(), width},
+         .n = width,
+         .tokens = 1},
+        on);
+  });
+  std::printf("norm of %d floats %.2f us, sum %.2f us\n", width, norm, sum);
 }
 
 }  // namespace

@@ -112,13 +112,15 @@ void gqa_attention(const GqaParams& p, cudaStream_t stream) {
                p.shape.kv_heads);
   if (p.plan == GqaPlan{}) return;
   const int64_t width = int64_t{p.shape.heads} * p.shape.dim;
-  to_halves({.x = p.q,
-             .x_stride = width,
-             .out = flashinfer::cut_gqa_scratch(p).queries,
-             .n = width,
-             .rows = p.tokens,
-             .type = p.cache.type},
-            stream);
+  if (p.q != nullptr) {
+    to_halves({.x = p.q,
+               .x_stride = width,
+               .out = flashinfer::cut_gqa_scratch(p).queries,
+               .n = width,
+               .rows = p.tokens,
+               .type = p.cache.type},
+              stream);
+  }
   if (p.shape.dim == 64) {
     flashinfer::launch_gqa_64(p, stream);
   } else {

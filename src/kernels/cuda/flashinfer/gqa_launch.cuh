@@ -10,6 +10,7 @@
 #include "kernels/cuda/attention_merge.h"
 #include "kernels/cuda/flashinfer/common.h"
 #include "kernels/cuda/flashinfer/gqa_launch.h"
+#include "kernels/cuda/launch.h"
 
 // The library merges partial results of 16-bit floats only; its template does not compile for
 // others.
@@ -17,15 +18,16 @@ template <>
 inline cudaError_t flashinfer::VariableLengthMergeStates<float, float, int32_t>(
     float* partial, float* lse, int32_t* starts, float* merged, float*, uint32_t max_rows,
     uint32_t* rows, uint32_t heads, uint32_t dim, bool, cudaStream_t stream) {
-  return tandem::cuda::merge_attention({.partial = partial,
-                                        .lse = lse,
-                                        .starts = starts,
-                                        .out = merged,
-                                        .rows = rows,
-                                        .max_rows = static_cast<int>(max_rows),
-                                        .heads = static_cast<int>(heads),
-                                        .dim = static_cast<int>(dim)},
-                                       stream);
+  tandem::cuda::merge_attention({.partial = partial,
+                                 .lse = lse,
+                                 .starts = starts,
+                                 .out = merged,
+                                 .rows = rows,
+                                 .max_rows = static_cast<int>(max_rows),
+                                 .heads = static_cast<int>(heads),
+                                 .dim = static_cast<int>(dim)},
+                                stream);
+  return cudaSuccess;
 }
 
 namespace tandem::cuda::flashinfer {
@@ -85,7 +87,7 @@ void launch_gqa(const GqaParams& p, cudaStream_t stream) {
         /*SAME_KV_STRIDES=*/true, kTile, kDim, kDim, library::PosEncodingMode::kNone,
         /*USE_FP16_QK_REDUCTION=*/false, library::MaskMode::kCausal,
         library::DefaultAttention<false, false, false, false>>(params, sums, weights,
-                                                               /*enable_pdl=*/false, stream);
+                                                               has_dependent_launch(), stream);
   };
   call("grouped-query attention", [&] {
     if (plan.cta_tile_q == 16) return run.template operator()<16>();

@@ -93,13 +93,15 @@ void mla_attention(const MlaParams& p, cudaStream_t stream) {
   const flashinfer::MlaScratch scratch = flashinfer::cut_mla_scratch(p);
   const int64_t query_width = int64_t{p.shape.heads} * (kLatentDim + kLatentRope);
   const int64_t output_width = int64_t{p.shape.heads} * kLatentDim;
-  to_halves({.x = p.q,
-             .x_stride = query_width,
-             .out = scratch.queries,
-             .n = query_width,
-             .rows = p.tokens,
-             .type = p.cache.type},
-            stream);
+  if (p.q != nullptr) {
+    to_halves({.x = p.q,
+               .x_stride = query_width,
+               .out = scratch.queries,
+               .n = query_width,
+               .rows = p.tokens,
+               .type = p.cache.type},
+              stream);
+  }
   if (p.form == MlaForm::kHopper) {
     flashinfer::launch_mla_hopper(p, stream);
   } else {
