@@ -87,8 +87,9 @@ struct MlaShape {
   int heads;  // H
   int page_size;
 };
-// Most pieces of work that one plan holds; a chunk of more query tiles than this less the
-// multiprocessors is refused.
+// Pieces of work that one plan holds: one for each 128 rows (token, head) of a request, and one for
+// each multiprocessor. So a chunk has some 16000 tokens at most with 128 heads, 32000 with 64; a
+// longer one is our bug.
 inline constexpr int kMlaWorks = 16384;
 AttentionSizes mla_sizes(const MlaShape& shape, int tokens);
 
