@@ -47,6 +47,40 @@ void check_works(const MlaShape& s, const AttentionBatch& batch) {
                kMlaWorks);
 }
 
+// A plan is three arrays of kMlaWorks, five short ones, six of kMlaWorks again, of which the first
+// entries are used: copies those, some KiB of 593. The order is the library's; where it is another,
+// everything is copied.
+//
+//   q_indptr kv_indptr partial_indptr | merge... | q_len kv_len q_start kv_start kv_end work_indptr
+void copy_plan(const library::MLAPlanInfo& info, const AttentionMemory& memory, size_t bytes,
+               cudaStream_t stream) {
+  constexpr size_t kArray = sizeof(int32_t) * kMlaWorks;
+  const auto begin_of = [](int64_t offset) { return static_cast<size_t>(offset); };
+  const size_t first = begin_of(info.q_indptr_offset);
+  const size_t middle = begin_of(info.merge_packed_offset_start_offset);
+  const size_t last = begin_of(info.q_len_offset);
+  const size_t indptr = begin_of(info.work_indptr_offset);
+  const bool known = first == 0 && middle == 3 * kArray && last > middle &&
+                     indptr == last + 5 * kArray && bytes == last + 6 * kArray;
+  const auto* ends = reinterpret_cast<const int32_t*>(memory.staged + indptr);
+  const auto works = static_cast<size_t>(ends[info.num_blks_y]);
+  // The last array has an entry for each column of blocks.
+  const size_t used = sizeof(int32_t) * std::max(works, static_cast<size_t>(info.num_blks_y) + 1);
+  const auto copy = [&](size_t from, size_t width, size_t arrays) {
+    return cudaMemcpy2DAsync(memory.plan + from, kArray, memory.staged + from, kArray, width,
+                             arrays, cudaMemcpyHostToDevice, stream);
+  };
+  call("copying the plan of latent attention", [&] {
+    if (!known) {
+      return cudaMemcpyAsync(memory.plan, memory.staged, bytes, cudaMemcpyHostToDevice, stream);
+    }
+    const cudaError_t status = copy(first, used, 3);
+    if (status != cudaSuccess) return status;
+    const cudaError_t merge = copy(middle, last - middle, 1);
+    return merge != cudaSuccess ? merge : copy(last, used, 6);
+  });
+}
+
 }  // namespace
 
 AttentionSizes mla_sizes(const MlaShape& s, int tokens) {
@@ -70,10 +104,7 @@ MlaPlan plan_mla(const MlaShape& s, const AttentionBatch& batch, const Attention
         static_cast<uint32_t>(batch.requests), static_cast<uint32_t>(s.heads), kLatentDim,
         /*causal=*/true, stream);
   });
-  call("copying the plan of latent attention", [&] {
-    return cudaMemcpyAsync(memory.plan, memory.staged, staged_bytes, cudaMemcpyHostToDevice,
-                           stream);
-  });
+  copy_plan(info, memory, staged_bytes, stream);
   const std::vector<int64_t> words = info.ToVector();
   std::copy(words.begin(), words.end(), plan.words.begin());
   return plan;
