@@ -1,4 +1,5 @@
 // How long decode attention takes, printed; run with --gtest_also_run_disabled_tests.
+#include <chrono>
 #include <cstdio>
 
 #include "kernels/cuda/norm.h"
@@ -166,6 +167,35 @@ TEST_F(AttentionSpeed, DISABLED_Prompt) {
         20);
     std::printf("grouped, %d heads of %d for %d: %.0f us, %.0f TFLOP/s\n", s.heads, s.dim,
                 s.kv_heads, us, pairs * s.heads * 4.0 * s.dim / us * 1e-6);
+  }
+}
+
+// What a plan costs on the host, its copy enqueued.
+TEST_F(AttentionSpeed, DISABLED_Planning) {
+  for (const int count : {1, 8, 64}) {
+    const std::vector<Request> requests(static_cast<size_t>(count), Request{1, 4000});
+    const PagedBatch batch = make_batch(requests, 64, count * 63, 1);
+    const MlaShape latent = {.heads = 16, .page_size = 64};
+    const GqaShape grouped = {32, 4, 128, 64};
+    const AttentionSizes latent_sizes = mla_sizes(latent, count);
+    const AttentionSizes grouped_sizes = gqa_sizes(grouped, count, count, PlanFor::kGraph);
+    OwnedMemory latent_memory(latent_sizes), grouped_memory(grouped_sizes);
+    const auto mean = [&](const auto& plan) {
+      constexpr int kPlans = 200;
+      const auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < kPlans; ++i) plan();
+      const std::chrono::duration<double, std::micro> taken =
+          std::chrono::steady_clock::now() - start;
+      synchronize();
+      return taken.count() / kPlans;
+    };
+    std::printf("%d requests: plan latent %.1f us, grouped %.1f us\n", count, mean([&] {
+                  plan_mla(latent, batch.view(), latent_sizes, latent_memory.view(), stream());
+                }),
+                mean([&] {
+                  plan_gqa(grouped, batch.view(), PlanFor::kGraph, grouped_sizes,
+                           grouped_memory.view(), stream());
+                }));
   }
 }
 
