@@ -18,10 +18,11 @@ class Prepare : public testing::DeviceTest {
   static std::byte* bytes(const DeviceVector<uint16_t>& vector) {
     return reinterpret_cast<std::byte*>(vector.data());
   }
-  DeviceVector<int32_t> slots_{std::vector<int32_t>{3, 127, -1, 64, 65}};
+  static std::vector<int32_t> slots() { return {3, 127, -1, 64, 65}; }
 };
 
 TEST_F(Prepare, GroupedQueries) {
+  const DeviceVector<int32_t> slots(this->slots());
   const int heads = 6, kv_heads = 2;
   for (const int dim : {64, 128}) {
     for (const bool norms : {false, true}) {
@@ -45,7 +46,7 @@ TEST_F(Prepare, GroupedQueries) {
                      .k_norm = norms ? k_norm.data() : nullptr,
                      .epsilon = 1e-6F,
                      .rotation = {table.data(), rope_dims, interleaved},
-                     .slots = slots_.data(),
+                     .slots = slots.data(),
                      .cache = grouped_cache(bytes(joined), kPageSize, kv_heads, dim, type),
                      .queries = bytes(joined_q),
                      .heads = heads,
@@ -79,7 +80,7 @@ TEST_F(Prepare, GroupedQueries) {
                    .key_stride = kv_width,
                    .values = v.data(),
                    .value_stride = kv_width,
-                   .slots = slots_.data(),
+                   .slots = slots.data(),
                    .cache = grouped_cache(bytes(single), kPageSize, kv_heads, dim, type),
                    .tokens = kTokens},
                   stream());
@@ -98,6 +99,7 @@ TEST_F(Prepare, GroupedQueries) {
 }
 
 TEST_F(Prepare, LatentRowsAndQueries) {
+  const DeviceVector<int32_t> slots(this->slots());
   const int latent = 512, rope_dims = 64, width = latent + rope_dims, heads = 5;
   for (const CacheType type : {CacheType::kF16, CacheType::kBF16}) {
     DeviceVector<float> rows(random_floats(kTokens * width, 1));
@@ -113,7 +115,7 @@ TEST_F(Prepare, LatentRowsAndQueries) {
                   .norm = norm.data(),
                   .epsilon = 1e-6F,
                   .rotation = rotation,
-                  .slots = slots_.data(),
+                  .slots = slots.data(),
                   .cache = latent_cache(bytes(joined), kPageSize, width, type),
                   .tokens = kTokens},
                  stream());
@@ -165,7 +167,7 @@ TEST_F(Prepare, LatentRowsAndQueries) {
                .key_stride = width,
                .values = nullptr,
                .value_stride = 0,
-               .slots = slots_.data(),
+               .slots = slots.data(),
                .cache = latent_cache(bytes(single), kPageSize, width, type),
                .tokens = kTokens},
               stream());
