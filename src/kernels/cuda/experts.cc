@@ -12,11 +12,12 @@
 namespace tandem::cuda {
 namespace {
 
-// Tokens in a group, by the average number that meet in an expert.
+// Tokens in a group, by the average number that meet in an expert: up to six, few have more than
+// eight, and reading those experts twice costs less than wider groups cost all of them.
 int choose_group_tokens(int tokens, int used, int experts) {
   const int64_t pairs = int64_t{tokens} * used;
-  if (pairs <= int64_t{3} * experts) return 8;
-  return pairs <= int64_t{8} * experts ? 16 : kManyGroupTokens;
+  if (pairs <= int64_t{6} * experts) return 8;
+  return pairs <= int64_t{10} * experts ? 16 : kManyGroupTokens;
 }
 
 // Parts of 256 bytes' alignment, one after the other.

@@ -18,6 +18,13 @@ void check_x(DType type, int k, const __nv_bfloat16* x, int64_t x_stride) {
                "rows of x are {} values apart", x_stride);
 }
 
+// Whether the kernel for few tokens is the faster one for n rows of output. That for many has
+// blocks of 128 rows, each of which walks all columns alone: with few rows most of the GPU has no
+// block.
+bool is_few(int tokens, int at_once, int64_t n) {
+  return tokens <= at_once || (tokens <= 2 * at_once && n <= 4096);
+}
+
 bool is_float(DType type) {
   return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16;
 }
@@ -43,14 +50,17 @@ void linear(const LinearParams& params, cudaStream_t stream) {
     for (int j = i; j < params.count; ++j) {
       if (params.matrices[j].type == matrix.type) same.matrices[same.count++] = params.matrices[j];
     }
-    (params.tokens <= kFewTokens ? linear_few : linear_many)(same, stream);
+    int64_t rows = 0;
+    for (int j = 0; j < same.count; ++j) rows += same.matrices[j].n;
+    (is_few(params.tokens, kFewTokens, rows) ? linear_few : linear_many)(same, stream);
   }
 }
 
 void linear_gated(const GatedParams& params, cudaStream_t stream) {
   if (params.tokens == 0) return;
   check_x(params.type, params.k, params.x, params.x_stride);
-  (params.tokens <= kFewGatedTokens ? gated_few : gated_many)(params, stream);
+  const bool few = is_few(params.tokens, kFewGatedTokens, 2 * params.n);
+  (few ? gated_few : gated_many)(params, stream);
 }
 
 }  // namespace tandem::cuda

@@ -1,11 +1,13 @@
 // Products with weight matrices on the GPU, straight from their quantised blocks.
 //
 // Weights of panel types (quant::has_panels) lie in panels as on the CPU (quant/panels.h), float
-// ones in rows. Activations are bf16: the weights' integers are exact in the products of few tokens
-// and are rounded to bf16 in those of many, sums are float32. Relative error of a dot product:
-// about 1.2e-3 and 1.7e-3 (docs/cuda-kernels.md). The same call gives the same bits every time; a
-// token's result does not depend on its neighbours as long as the number of tokens picks the same
-// kernel.
+// ones in rows. Activations are bf16, sums float32; the weights' integers are exact in the products
+// of few tokens and weights are rounded to bf16 in those of many. docs/cuda-kernels.md has the
+// errors and speeds. The same call gives the same bits every time; a token's result does not depend
+// on its neighbours as long as the number of tokens picks the same kernel.
+//
+// Kernels start while their predecessor in the stream ends, and read weights at once: a kernel must
+// not write weights directly before.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Linear layers for up to 32 tokens.
+// Linear layers for few tokens.
 #include "kernels/cuda/linear_kernels.h"
 #include "kernels/cuda/linear_launch.cuh"
 
@@ -13,7 +13,7 @@ void linear_few(const LinearParams& params, cudaStream_t stream) {
     } else if (job.tokens <= 16) {
       launch_few<Q, 2>(job, 1, stream);
     } else {
-      launch_few<Q, 4>(job, 1, stream);
+      launch_few<Q, 4>(job, job.groups, stream);
     }
   });
 }

@@ -1,4 +1,4 @@
-// Gated linear layers for up to 16 tokens.
+// Gated linear layers for few tokens.
 #include "kernels/cuda/linear_kernels.h"
 #include "kernels/cuda/linear_launch.cuh"
 
@@ -11,7 +11,7 @@ void gated_few(const GatedParams& params, cudaStream_t stream) {
     if (job.tokens <= 8) {
       launch_few<Q, 1>(job, 1, stream);
     } else {
-      launch_few<Q, 2>(job, 1, stream);
+      launch_few<Q, 2>(job, job.groups, stream);
     }
   });
 }

@@ -6,8 +6,8 @@
 
 namespace tandem::cuda {
 
-inline constexpr int kFewTokens = 32;       // that linear_few takes at most
-inline constexpr int kFewGatedTokens = 16;  // that gated_few takes at most
+// Tokens that a warp of the kernels for few takes at once; more read the weights again.
+inline constexpr int kFewTokens = 32, kFewGatedTokens = 16;
 
 // Matrices of one type.
 void linear_few(const LinearParams& params, cudaStream_t stream);

@@ -22,11 +22,12 @@ template <typename Q>
 struct ManyMemory {
   static constexpr int kStage = Q::Geometry::kBytes;
   static constexpr int kX = kManyTokens * kManyColumns * 2;
-  // Where stages are large, one step ahead lets two blocks share an SM.
-  static constexpr int kXRing = kStage > 3400 ? 2 : 3;
   static constexpr int kTable = ScaleTable<Q>::kFloats * 4;
   static constexpr int kPanels = 2 * kManyWarps;
-  static constexpr int kBytes = kPanels * (2 * kStage + kTable) + kXRing * kX;
+  static constexpr int kWeights = kPanels * (2 * kStage + kTable);
+  // Two steps ahead, or one where only that lets two blocks share the 227 KB of an SM.
+  static constexpr int kXRing = kWeights + 3 * kX <= 113 * 1024 ? 3 : 2;
+  static constexpr int kBytes = kWeights + kXRing * kX;
 };
 
 // Rows of 128 bytes: 16-byte granules are exchanged between rows, so that four rows' same columns,

@@ -1,6 +1,7 @@
 // Rows from panels: a warp decodes a stage of the panel that has the row, and keeps the row.
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/linear_launch.cuh"
+#include "kernels/cuda/quant_codebooks.h"
 #include "kernels/cuda/quant_rows.h"
 
 namespace tandem::cuda {
@@ -69,8 +70,8 @@ __device__ float as_float(__nv_bfloat16 v) { return __bfloat162float(v); }
 
 template <typename W, typename Out>
 __global__ void float_rows_kernel(DecodeRowsParams p) {
-  const int at = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
-  const int64_t t = blockIdx.y;
+  const int at = (blockIdx.y * blockDim.x + threadIdx.x) * 4;
+  const int64_t t = blockIdx.x;
   if (at >= p.k) return;
   const int id = p.ids == nullptr ? static_cast<int>(t) : p.ids[t];
   float4 v = {0.0F, 0.0F, 0.0F, 0.0F};
@@ -83,7 +84,7 @@ __global__ void float_rows_kernel(DecodeRowsParams p) {
 
 template <typename W>
 void launch_float_rows(const DecodeRowsParams& p, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>((p.k / 4 + 127) / 128), static_cast<unsigned>(p.rows));
+  const dim3 grid(static_cast<unsigned>(p.rows), static_cast<unsigned>((p.k / 4 + 127) / 128));
   if (p.to_bf16) {
     float_rows_kernel<W, __nv_bfloat16><<<grid, 128, 0, stream>>>(p);
   } else {
@@ -104,6 +105,7 @@ void decode_rows(const DecodeRowsParams& params, cudaStream_t stream) {
   if (params.type == DType::kF32) return launch_float_rows<float>(params, stream);
   if (params.type == DType::kF16) return launch_float_rows<__half>(params, stream);
   if (params.type == DType::kBF16) return launch_float_rows<__nv_bfloat16>(params, stream);
+  if (decode_codebook_rows(params, stream)) return;
   JobBase shape = {};
   set_shape(shape, params.type, params.n, params.k);
   const int64_t items = int64_t{params.rows} * shape.stages;

@@ -29,7 +29,7 @@ std::vector<int32_t> random_ids(int tokens, int used, int experts, int padding, 
 }
 
 TEST_F(Experts, GroupsKeepTheTokensOrder) {
-  for (const int tokens : {1, 5, 8, 200, 4096}) {
+  for (const int tokens : {1, 5, 8, 170, 200, 4096}) {
     const int used = 6, experts = 61, in_group = tokens < 100 ? 8 : 128;
     const auto ids = random_ids(tokens, used, experts, tokens / 4, 20);
     const DeviceVector<int32_t> device_ids(ids);
