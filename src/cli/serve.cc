@@ -41,8 +41,7 @@ struct RefusedFlag {
 };
 constexpr RefusedFlag kRefused[] = {
     {"optimize_config_path",
-     "placement rules come with the GPU engine; this build places everything on the CPU"},
-    {"device", "this build runs on the CPU"},
+     "placement rules are not understood yet; --device and --cpu_moe place the weights"},
     {"model_dir", "use --model_path"},
     {"web", "there is no web page yet"},
     {"memory_gpu_only", "there is no GPU cache in this build"},
@@ -148,6 +147,7 @@ void add_options(CLI::App* verb, ServeOptions& o) {
                    "worker threads; 0: one for each core")
       ->check(CLI::Range(0, 4096));
   add_numa_option(*verb, o.engine.numa);
+  add_device_options(*verb, o.engine);
   add(verb, "cpu_isa", o.engine.cpu_isa,
       "generic, avx2, avx512 or amx; empty: the best of this machine");
   verb->add_flag(

@@ -1,0 +1,69 @@
+// From logits to tokens, each row on its own: the stages and rules of ops/sample.h, with the same
+// random numbers. Equal logits give the CPU's token:
+//   - exactly, when greedy or when top-k (up to kSampleList), min-p or a small vocabulary bound the
+//   candidates;
+//   - otherwise but for the rounding of sums: the CPU adds the weights of the whole vocabulary up
+//   in one chain, here they
+//     are summed by a tree, so a draw within some 1e-6 of the border between two tokens may fall to
+//     the other.
+#pragma once
+
+#include <cstdint>
+
+#include <cuda_runtime_api.h>
+
+namespace tandem::cuda {
+
+inline constexpr int kSampleList = 2048;  // best candidates of a row that are sorted
+inline constexpr int kSampleTop = 20;     // log probabilities that a row reports at most
+
+struct TokenBias {
+  int32_t token;
+  float bias;  // added to the logit
+};
+struct TokenCount {
+  int32_t token;
+  int32_t in_output;  // occurrences in the output, at most 32767; 0: in the prompt only
+};
+
+// One row's settings, as ops::SampleParams; neutral values switch a stage off. Ranges lie in the
+// arrays of SampleParams; a row names no token twice in a range, and tokens outside of the
+// vocabulary are passed over.
+struct SampleRow {
+  uint64_t seed = 0;
+  int32_t position = 0;
+  float temperature = 0.0F;  // 0: greedy
+  int32_t top_k = 0;
+  float top_p = 1.0F;
+  float min_p = 0.0F;
+  float repetition_penalty = 1.0F;
+  float frequency_penalty = 0.0F;
+  float presence_penalty = 0.0F;
+  int32_t top_logprobs = -1;
+  int32_t bias_begin = 0, bias_end = 0;
+  int32_t banned_begin = 0, banned_end = 0;
+  int32_t history_begin = 0, history_end = 0;
+};
+
+struct SampledRow {
+  int32_t token;
+  float logprob;  // where top_logprobs >= 0: of the distribution after bias and bans
+  int32_t top_tokens[kSampleTop];  // the best top_logprobs tokens, best first
+  float top_logprobs[kSampleTop];
+};
+
+struct SampleParams {
+  const float* logits;  // [B, V], not changed
+  int64_t logits_stride;
+  const SampleRow* rows;      // [B]
+  const TokenBias* biases;    // of all rows
+  const int32_t* banned;      // of all rows
+  const TokenCount* history;  // of all rows
+  float* work;                // [B, V] scratch
+  SampledRow* out;            // [B]
+  int vocab;                  // V, at most 2^22
+  int count;                  // B
+};
+void sample(const SampleParams& params, cudaStream_t stream);
+
+}  // namespace tandem::cuda
