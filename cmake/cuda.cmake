@@ -38,12 +38,13 @@ set(CMAKE_CUDA_STANDARD 20)
 find_package(CUDAToolkit REQUIRED)
 message(STATUS "GPU parts: CUDA ${CMAKE_CUDA_COMPILER_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES}")
 
+# fmt 9 switches constexpr off for nvcc, which can do without that, and then fails.
 # As on the CPU, products are fused into sums only where the code says fma: elementwise results then equal the CPU's.
 set(TANDEM_CUDA_FLAGS --fmad=false --expt-relaxed-constexpr -Xcompiler=-march=x86-64-v3,-ffp-contract=off
-    -Xcompiler=-Wall,-Wextra,-Werror=return-type)
+    -Xcompiler=-Wall,-Wextra,-Werror=return-type -DFMT_USE_CONSTEXPR=1)
 
 # Sources below kernels/cuda/flashinfer hold the library's templates, whose headers are not free of warnings and want
 # fused multiply-adds. -I, not -isystem: the toolkit's older CCCL would come first.
-set(TANDEM_FLASHINFER_FLAGS --expt-relaxed-constexpr -Xcompiler=-march=x86-64-v3,-w -w -DNDEBUG
+set(TANDEM_FLASHINFER_FLAGS --expt-relaxed-constexpr -Xcompiler=-march=x86-64-v3,-w -w -DFMT_USE_CONSTEXPR=1
     -I${TANDEM_FLASHINFER}/include -I${TANDEM_FLASHINFER}/cccl/libcudacxx -I${TANDEM_FLASHINFER}/cccl/cub
     -I${TANDEM_FLASHINFER}/cccl/thrust -I${TANDEM_FLASHINFER}/cutlass/include)

@@ -75,8 +75,8 @@ void apply_penalties(const SampleParams& params, int32_t vocab, SampleScratch& s
   }
 }
 
-// Philox4x32-10 (Salmon et al., SC'11) of (seed, position) -> [0, 1) with 24 bits.
-float uniform(uint64_t seed, int32_t position) {
+// Philox4x32-10 (Salmon et al., SC'11) of (seed, position): 24 random bits.
+uint32_t random_bits(uint64_t seed, int32_t position) {
   uint32_t c0 = static_cast<uint32_t>(position), c1 = 0, c2 = 0, c3 = 0;
   auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
@@ -89,7 +89,7 @@ float uniform(uint64_t seed, int32_t position) {
     k0 += 0x9E3779B9U;
     k1 += 0xBB67AE85U;
   }
-  return static_cast<float>(c0 >> 8) * 0x1.0p-24F;
+  return c0 >> 8;
 }
 
 // log of the sum of exp(logits), and the log probabilities of the chosen and the best tokens.
@@ -129,13 +129,18 @@ class LogProbabilities {
   float log_sum_;
 };
 
-// Weights exp((logit - highest) / temperature) of candidates in order; returns their sum.
-float fill_weights(const SampleParams& params, const std::vector<Candidate>& candidates,
-                   float highest, std::vector<float>& weights) {
+// Weights exp((logit - highest) / temperature) of candidates in order, as whole numbers of 2^-40;
+// returns their sum. Whole numbers add up to the same in any order, so a device that sums in
+// another order draws the same token. 2^23 tokens fit.
+constexpr float kWeightOne = 0x1.0p40F;
+constexpr float kNoWeight = 28.0F;  // exp(-28) is below 2^-40
+uint64_t fill_weights(const SampleParams& params, const std::vector<Candidate>& candidates,
+                      float highest, std::vector<uint64_t>& weights) {
   weights.clear();
-  float sum = 0.0F;
+  uint64_t sum = 0;
   for (const Candidate& c : candidates) {
-    weights.push_back(portable_exp((c.logit - highest) / params.temperature));
+    const float weight = portable_exp((c.logit - highest) / params.temperature);
+    weights.push_back(static_cast<uint64_t>(weight * kWeightOne));
     sum += weights.back();
   }
   return sum;
@@ -156,13 +161,13 @@ void shorten(const SampleParams& params, float highest, std::vector<Candidate>& 
 
 // Sorted candidates -> as many of the best as hold top_p of the weight, at least one.
 void keep_top_p(const SampleParams& params, float highest, SampleScratch& scratch) {
-  const float total = fill_weights(params, scratch.candidates, highest, scratch.weights);
-  float held = 0.0F;
+  const uint64_t total = fill_weights(params, scratch.candidates, highest, scratch.weights);
+  const double part =
+      static_cast<double>(std::max(params.top_p, 0.0F)) * static_cast<double>(total);
+  const uint64_t need = std::max<uint64_t>(1, static_cast<uint64_t>(part));
+  uint64_t held = 0;
   size_t kept = 0;
-  while (kept < scratch.candidates.size()) {
-    held += scratch.weights[kept++];
-    if (held >= params.top_p * total) break;
-  }
+  while (held < need) held += scratch.weights[kept++];
   scratch.candidates.resize(kept);
 }
 
@@ -172,8 +177,8 @@ int32_t draw(const SampleParams& params, int32_t vocab, SampleScratch& scratch) 
   if (highest == kMinusInfinity || highest == std::numeric_limits<float>::infinity()) return best;
   std::vector<Candidate>& candidates = scratch.candidates;
   candidates.clear();
-  // exp() of anything lower is 0: it can never be drawn.
-  const float floor = highest - 87.0F * params.temperature;
+  // Anything lower has no weight: it can never be drawn.
+  const float floor = highest - kNoWeight * params.temperature;
   for (int32_t i = 0; i < vocab; ++i) {
     const float logit = scratch.logits[static_cast<size_t>(i)];
     if (logit >= floor) candidates.push_back({i, logit});
@@ -183,14 +188,14 @@ int32_t draw(const SampleParams& params, int32_t vocab, SampleScratch& scratch) 
   std::sort(candidates.begin(), candidates.end(), better);
   if (params.top_p < 1.0F) keep_top_p(params, highest, scratch);
 
-  const float total = fill_weights(params, candidates, highest, scratch.weights);
-  const float target = uniform(params.seed, params.position) * total;
-  float passed = 0.0F;
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    passed += scratch.weights[i];
-    if (target < passed) return candidates[i].token;
-  }
-  return candidates.back().token;
+  const uint64_t total = fill_weights(params, candidates, highest, scratch.weights);
+  // floor(total * bits / 2^24), below total, without the product's overflow
+  const uint64_t bits = random_bits(params.seed, params.position);
+  const uint64_t target = (total >> 24) * bits + (((total & 0xffffffU) * bits) >> 24);
+  uint64_t passed = 0;
+  size_t drawn = 0;
+  while ((passed += scratch.weights[drawn]) <= target) ++drawn;
+  return candidates[drawn].token;
 }
 
 }  // namespace

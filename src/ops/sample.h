@@ -1,6 +1,6 @@
 // From logits to a token: bias, penalties, temperature, top-k, top-p, min-p, one draw. float32
-// only, fixed order of operations, ties to the lower token: equal seed, position and logits give
-// the equal token on every machine.
+// and whole numbers only, fixed order of operations, ties to the lower token: equal seed, position
+// and logits give the equal token on every machine and device.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +41,7 @@ class SampleScratch {
   std::vector<float> logits;          // [V] after bias, then after penalties
   std::vector<uint16_t> counts;       // [V] occurrences in the output; all 0 between calls
   std::vector<Candidate> candidates;  // [V]
-  std::vector<float> weights;         // [V]
+  std::vector<uint64_t> weights;      // [V]
   std::vector<TokenLogprob> top;
 };
 

@@ -101,6 +101,27 @@ TEST(Sample, EqualSeedAndPositionGiveTheEqualToken) {
   EXPECT_TRUE(differs);
 }
 
+// Draws fall evenly over the cumulative weight, also where it is made of many small parts.
+TEST(Sample, DrawsFallEvenlyOverALongTail) {
+  const int vocab = 8000;
+  std::vector<float> logits = random_logits(vocab, 7, 0.5F);
+  std::vector<int> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logits[a] > logits[b]; });
+  std::vector<double> passed;
+  double total = 0.0;
+  for (const int i : order) passed.push_back(total += std::exp(logits[i] - logits[order[0]]));
+  // Of evenly distributed values the mean is 1/2, with a deviation of 1 / sqrt(12 n).
+  double mean = 0.0;
+  const int draws = 200;
+  for (int position = 0; position < draws; ++position) {
+    const int32_t token = draw(logits, {.temperature = 1.0F, .seed = 3, .position = position});
+    const auto rank = std::find(order.begin(), order.end(), token) - order.begin();
+    mean += passed[static_cast<size_t>(rank)] / total / draws;
+  }
+  EXPECT_NEAR(mean, 0.5, 4.0 / std::sqrt(12.0 * draws));
+}
+
 TEST(Sample, BiasAndBans) {
   const std::vector<float> logits = {1.0F, 2.0F, 3.0F};
   const LogitBias raise[] = {{0, 5.0F}};

@@ -1,5 +1,5 @@
 // Small operators on float rows. Each result is one chain of correctly rounded operations in the
-// CPU's order (kernels/cpu/lanes/elementwise.inl.h), so they equal the CPU's bit for bit.
+// CPU's order (kernels/cpu/lanes/elementwise.inl.h), so it equals the CPU's bit for bit.
 #pragma once
 
 #include <cstdint>
@@ -8,17 +8,70 @@
 
 namespace tandem::cuda {
 
+// Rows of floats on the device.
+struct Rows {
+  float* data;     // row 0
+  int64_t stride;  // floats from a row to the next
+};
+struct ConstRows {
+  const float* data;
+  int64_t stride;
+};
+
 // out[t, i] = a[t, i] + b[t, i]; out may be a or b.
 struct AddParams {
-  const float* a;  // [T, n], rows a_stride floats apart; likewise b and out
-  int64_t a_stride;
-  const float* b;
-  int64_t b_stride;
-  float* out;
-  int64_t out_stride;
+  ConstRows a;  // [T, n]
+  ConstRows b;  // [T, n]
+  Rows out;     // [T, n]
   int64_t n;
   int tokens;  // T
 };
 void add(const AddParams& params, cudaStream_t stream);
+
+// y[t, i] = fma(factor[t], x[t, i], y[t, i]), with the sigmoid of the factor where wanted: a shared
+// expert behind its gate.
+struct MultiplyAddParams {
+  ConstRows x;          // [T, n]
+  const float* factor;  // [T]
+  bool sigmoid;
+  Rows y;  // [T, n]
+  int64_t n;
+  int tokens;
+};
+void multiply_add(const MultiplyAddParams& params, cudaStream_t stream);
+
+// out[t, i] = silu(gate[t, i]) * up[t, i]; out may be gate or up.
+struct SiluMulParams {
+  ConstRows gate;  // [T, n]
+  ConstRows up;    // [T, n]
+  Rows out;        // [T, n]
+  int64_t n;
+  int tokens;
+};
+void silu_mul(const SiluMulParams& params, cudaStream_t stream);
+
+// to[t, h, 0 .. width) = from[t, h, 0 .. width)
+struct CopyColumnsParams {
+  const float* from;          // [T, H, width]
+  int64_t from_token_stride;  // floats
+  int64_t from_head_stride;
+  float* to;
+  int64_t to_token_stride;
+  int64_t to_head_stride;
+  int width;
+  int heads;
+  int tokens;
+};
+void copy_columns(const CopyColumnsParams& params, cudaStream_t stream);
+
+// out[i] = x[rows[i]]
+struct GatherRowsParams {
+  ConstRows x;          // [*, n]
+  const int32_t* rows;  // [count]
+  Rows out;             // [count, n]
+  int64_t n;
+  int count;
+};
+void gather_rows(const GatherRowsParams& params, cudaStream_t stream);
 
 }  // namespace tandem::cuda

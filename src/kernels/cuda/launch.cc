@@ -13,4 +13,11 @@ void check_launch(const char* kernel) {
               cudaGetErrorName(status));
 }
 
+bool has_dependent_launch() {
+  int device = 0, major = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  return major >= 9;
+}
+
 }  // namespace tandem::cuda

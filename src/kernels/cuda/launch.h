@@ -9,4 +9,8 @@ namespace tandem::cuda {
 // Throws Error where the last launch of this thread was refused.
 void check_launch(const char* kernel);
 
+// Whether kernels may be launched before the one ahead of them has ended (launch.cuh): from compute
+// capability 9.0 on.
+bool has_dependent_launch();
+
 }  // namespace tandem::cuda

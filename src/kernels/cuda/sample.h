@@ -1,11 +1,6 @@
-// From logits to tokens, each row on its own: the stages and rules of ops/sample.h, with the same
-// random numbers. Equal logits give the CPU's token:
-//   - exactly, when greedy or when top-k (up to kSampleList), min-p or a small vocabulary bound the
-//   candidates;
-//   - otherwise but for the rounding of sums: the CPU adds the weights of the whole vocabulary up
-//   in one chain, here they
-//     are summed by a tree, so a draw within some 1e-6 of the border between two tokens may fall to
-//     the other.
+// From logits to tokens, each row on its own: the stages and rules of ops/sample.h with the same
+// random numbers and the same whole-number weights, so equal logits give the CPU's token. Log
+// probabilities differ from the CPU's by the rounding of one sum.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +9,7 @@
 
 namespace tandem::cuda {
 
-inline constexpr int kSampleList = 2048;  // best candidates of a row that are sorted
-inline constexpr int kSampleTop = 20;     // log probabilities that a row reports at most
+inline constexpr int kSampleTop = 20;  // log probabilities that a row reports at most
 
 struct TokenBias {
   int32_t token;
@@ -59,7 +53,7 @@ struct SampleParams {
   const TokenBias* biases;    // of all rows
   const int32_t* banned;      // of all rows
   const TokenCount* history;  // of all rows
-  float* work;                // [B, V] scratch
+  float* work;                // [B, V rounded up to 4] scratch, aligned to 16 bytes
   SampledRow* out;            // [B]
   int vocab;                  // V, at most 2^22
   int count;                  // B

@@ -29,13 +29,14 @@ class DeviceTest : public ::testing::Test {
   std::unique_ptr<platform::cuda::Stream> stream_;
 };
 
-// n values on the device. Copies wait, so they order themselves with work of any stream that was
-// waited for.
+// n values on the device, zeros at first. Copies wait for all of the device, so they order
+// themselves with every stream.
 template <typename T>
 class DeviceVector {
  public:
   explicit DeviceVector(size_t n) : size_(n), memory_(n * sizeof(T)) {
     if (n > 0) TANDEM_CUDA_CALL(cudaMemset(memory_.data(), 0, n * sizeof(T)));
+    TANDEM_CUDA_CALL(cudaDeviceSynchronize());
   }
   DeviceVector(const std::vector<T>& values) : DeviceVector(values.size()) {  // NOLINT: implicit
     assign(values);
@@ -44,6 +45,7 @@ class DeviceVector {
     ASSERT_LE(values.size(), size_);
     TANDEM_CUDA_CALL(
         cudaMemcpy(data(), values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice));
+    TANDEM_CUDA_CALL(cudaDeviceSynchronize());
   }
   std::vector<T> host() const {
     std::vector<T> values(size_);

@@ -1,0 +1,28 @@
+// Root mean square norm of float rows.
+#pragma once
+
+#include <cstdint>
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/cuda/elementwise.h"
+
+namespace tandem::cuda {
+
+// y[r, i] = x[r, i] * weight[i] / sqrt(mean(x[r]^2) + epsilon); y may be x. With `addend`, x +=
+// addend comes first, and the sum stays in x: the step between two halves of a layer.
+//
+// The mean is summed by a fixed tree over the row's threads, which depends on n and on the
+// alignment alone; everything else is rounded as on the CPU.
+struct RmsNormParams {
+  Rows x;               // [R, n]
+  ConstRows addend;     // [R, n], or null
+  const float* weight;  // [n]
+  Rows y;               // [R, n]
+  int64_t n;
+  int rows;  // R
+  float epsilon;
+};
+void rms_norm(const RmsNormParams& params, cudaStream_t stream);
+
+}  // namespace tandem::cuda

@@ -1,0 +1,208 @@
+// A block for each row. Candidates are counted and weighed in bins; each stage finds its bin by a
+// prefix sum and sorts only what lies in it.
+#include "base/check.h"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/math.cuh"
+#include "kernels/cuda/sample.h"
+#include "kernels/cuda/sample_block.cuh"
+
+namespace tandem::cuda {
+namespace {
+
+using namespace sampling;
+
+// Philox4x32-10 (Salmon et al., SC'11) of (seed, position): 24 random bits, as ops/sample.cc.
+__device__ uint32_t random_bits(uint64_t seed, int32_t position) {
+  uint32_t c0 = static_cast<uint32_t>(position), c1 = 0, c2 = 0, c3 = 0;
+  auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53U} * c0;
+    const uint64_t p1 = uint64_t{0xCD9E8D57U} * c2;
+    c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
+    c1 = static_cast<uint32_t>(p1);
+    c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
+    c3 = static_cast<uint32_t>(p0);
+    k0 += 0x9E3779B9U;
+    k1 += 0xBB67AE85U;
+  }
+  return c0 >> 8;
+}
+
+__device__ float finite_or_less(float logit) { return logit == logit ? logit : minus_infinity(); }
+
+// One row: its settings, and its logits as they are at a stage.
+struct Row {
+  const SampleParams& p;
+  const SampleRow& set;
+  const float* raw;     // [V]
+  const float* logits;  // [V] raw, or work where that differs
+  float* work;          // [V] after bias and bans, then after penalties
+  Shared& s;
+
+  __device__ bool in_range(int token) const { return token >= 0 && token < p.vocab; }
+};
+
+__device__ void apply_bias(const Row& row) {
+  for_each_token(row.raw, row.p.vocab,
+                 [&](int token, float logit) { row.work[token] = finite_or_less(logit); });
+  __syncthreads();
+  for (int i = row.set.bias_begin + threadIdx.x; i < row.set.bias_end; i += kThreads) {
+    const TokenBias& bias = row.p.biases[i];
+    if (row.in_range(bias.token)) row.work[bias.token] += bias.bias;
+  }
+  __syncthreads();
+  for (int i = row.set.banned_begin + threadIdx.x; i < row.set.banned_end; i += kThreads) {
+    const int token = row.p.banned[i];
+    if (row.in_range(token)) row.work[token] = minus_infinity();
+  }
+  __syncthreads();
+}
+
+__device__ void apply_penalties(const Row& row) {
+  const SampleRow& set = row.set;
+  __syncthreads();
+  for (int i = set.history_begin + threadIdx.x; i < set.history_end; i += kThreads) {
+    const TokenCount& seen = row.p.history[i];
+    if (!row.in_range(seen.token)) continue;
+    float logit = row.work[seen.token];
+    logit = logit > 0.0F ? logit / set.repetition_penalty : logit * set.repetition_penalty;
+    const auto occurrences = static_cast<float>(seen.in_output);
+    if (occurrences != 0.0F) {
+      logit -= set.frequency_penalty * occurrences + set.presence_penalty;
+    }
+    row.work[seen.token] = logit;
+  }
+  __syncthreads();
+}
+
+// The logit of one token after bias and bans.
+__device__ float biased_logit(const Row& row, int token) {
+  __syncthreads();
+  if (threadIdx.x == 0) row.s.found = finite_or_less(row.raw[token]);
+  __syncthreads();
+  for (int i = row.set.bias_begin + threadIdx.x; i < row.set.bias_end; i += kThreads) {
+    if (row.p.biases[i].token == token) row.s.found += row.p.biases[i].bias;
+  }
+  __syncthreads();
+  for (int i = row.set.banned_begin + threadIdx.x; i < row.set.banned_end; i += kThreads) {
+    if (row.p.banned[i] == token) row.s.found = minus_infinity();
+  }
+  __syncthreads();
+  return row.s.found;
+}
+
+struct LogProbabilities {
+  float highest, log_sum;
+  __device__ float of(float logit) const { return logit - highest - log_sum; }
+};
+
+// Fills s.list with the `count` best of the row at least, sorted; count <= vocab and kSampleTop.
+__device__ void list_best(const Row& row, float highest, uint64_t count) {
+  const int vocab = row.p.vocab;
+  Shared& s = row.s;
+  if (!isinf(highest)) {
+    const Candidates c{row.logits, vocab, highest, minus_infinity(), 1.0F};
+    fill_bins(c, s);
+    const int i = 2 * static_cast<int>(threadIdx.x);
+    const Entries entries = {{s.counts[i], s.counts[i + 1]}, {s.counts[i], s.counts[i + 1]}};
+    const Crossing last = cross(entries, count, s);
+    if (last.entry < kEntries && last.weight <= kEntries) {
+      list_tokens(
+          row.logits, vocab, [&](uint64_t, float logit) { return c.bin(logit) <= last.entry; }, s);
+      return;
+    }
+  }
+  const auto one = [](uint64_t, float) { return uint64_t{1}; };
+  const uint64_t from = pair_at(row.logits, vocab, count, one, s);
+  list_tokens(
+      row.logits, vocab, [&](uint64_t pair, float) { return pair >= from; }, s);
+}
+
+// From the biased logits; reports the best tokens.
+__device__ LogProbabilities report_best(const Row& row, SampledRow& out) {
+  const float highest = logit_of_pair(best_pair(row.logits, row.p.vocab, row.s));
+  double sum = 0.0;
+  for_each_token(row.logits, row.p.vocab,
+                 [&](int, float logit) { sum += exact_exp(logit - highest); });
+  const LogProbabilities result{highest, exact_log(static_cast<float>(block_sum(sum, row.s)))};
+  const int count = min(min(row.set.top_logprobs, kSampleTop), row.p.vocab);
+  if (count <= 0) return result;
+  list_best(row, highest, static_cast<uint64_t>(count));
+  for (int i = threadIdx.x; i < count; i += kThreads) {
+    const uint64_t pair = row.s.list[i];
+    out.top_tokens[i] = static_cast<int32_t>(index_of_pair(pair));
+    out.top_logprobs[i] = result.of(logit_of_pair(pair));
+  }
+  __syncthreads();
+  return result;
+}
+
+__device__ uint64_t total_weight(Shared& s) {
+  uint64_t sums[3] = {s.weights[2 * threadIdx.x] + s.weights[2 * threadIdx.x + 1]};
+  block_sum(sums, s);
+  return sums[0];
+}
+
+__device__ int draw(const Row& row) {
+  const SampleRow& set = row.set;
+  const uint64_t best = best_pair(row.logits, row.p.vocab, row.s);
+  const float highest = logit_of_pair(best);
+  if (isinf(highest)) return static_cast<int>(index_of_pair(best));
+  Candidates candidates{row.logits, row.p.vocab, highest, minus_infinity(), set.temperature};
+  if (set.min_p > 0.0F) {
+    candidates.lowest = highest + exact_log(fminf(set.min_p, 1.0F)) * set.temperature;
+  }
+  fill_bins(candidates, row.s);
+  uint64_t total = total_weight(row.s);
+  if (set.top_k > 0) {
+    const Found last = find(candidates, By::kCount, static_cast<uint64_t>(set.top_k), row.s);
+    if (last.pair != 0) total = last.weight;
+  }
+  if (set.top_p < 1.0F) {
+    const double part = static_cast<double>(fmaxf(set.top_p, 0.0F)) * static_cast<double>(total);
+    const auto need = static_cast<uint64_t>(part);
+    total = find(candidates, By::kWeight, need < 1 ? 1 : need, row.s).weight;
+  }
+  // floor(total * bits / 2^24) without the product's overflow
+  const uint64_t bits = random_bits(set.seed, set.position);
+  const uint64_t target = (total >> 24) * bits + (((total & 0xffffffU) * bits) >> 24);
+  return static_cast<int>(index_of_pair(find(candidates, By::kWeight, target + 1, row.s).pair));
+}
+
+// Rows begin at multiples of 16 bytes.
+__device__ int64_t work_stride(int vocab) { return (int64_t{vocab} + 3) / 4 * 4; }
+
+__global__ void __launch_bounds__(kThreads) sample_kernel(SampleParams p) {
+  begin();
+  __shared__ Shared s;
+  const SampleRow& set = p.rows[blockIdx.x];
+  SampledRow& out = p.out[blockIdx.x];
+  const bool greedy = !(set.temperature > 0.0F);
+  const bool penalties = set.repetition_penalty != 1.0F || set.frequency_penalty != 0.0F ||
+                         set.presence_penalty != 0.0F;
+  const bool biased = set.bias_begin < set.bias_end || set.banned_begin < set.banned_end;
+  const bool logprobs = set.top_logprobs >= 0;
+  const float* raw = p.logits + blockIdx.x * p.logits_stride;
+  float* work = p.work + blockIdx.x * work_stride(p.vocab);
+  const Row row{p, set, raw, biased || penalties ? work : raw, work, s};
+  if (biased || penalties) apply_bias(row);
+  LogProbabilities probabilities{};
+  if (logprobs) probabilities = report_best(row, out);
+  if (penalties) apply_penalties(row);
+  const int token =
+      greedy ? static_cast<int>(index_of_pair(best_pair(row.logits, p.vocab, s))) : draw(row);
+  const float logit = logprobs ? biased_logit(row, token) : 0.0F;
+  if (threadIdx.x != 0) return;
+  out.token = token;
+  if (logprobs) out.logprob = probabilities.of(logit);
+}
+
+}  // namespace
+
+void sample(const SampleParams& p, cudaStream_t stream) {
+  TANDEM_CHECK(p.vocab > 0 && p.vocab <= kMaxVocab, "vocabulary of {}", p.vocab);
+  if (p.count == 0) return;
+  launch("sample", sample_kernel, static_cast<unsigned>(p.count), kThreads, stream, p);
+}
+
+}  // namespace tandem::cuda
