@@ -49,8 +49,9 @@ std::vector<Run> cut_into_runs(const gguf::TensorInfo& source, const Tensor& who
                                int64_t buffer_bytes) {
   std::vector<Run> runs;
   const int64_t n = whole.shape.inner(1);
-  const int64_t panel_bytes = quant::panel_bytes(whole.dtype, whole.cols());
-  const int64_t most = std::max<int64_t>(1, buffer_bytes / panel_bytes) * quant::kPanelRows;
+  const int64_t bytes_of_16 =
+      quant::matrix_bytes(whole.dtype, whole.layout, quant::kPanelRows, whole.cols());
+  const int64_t most = std::max<int64_t>(1, buffer_bytes / bytes_of_16) * quant::kPanelRows;
   for (int64_t matrix = 0; matrix < whole.rows() / n; ++matrix) {
     for (int64_t row = 0; row < n; row += most) {
       runs.push_back({&source, whole, matrix, row, std::min(most, n - row)});

@@ -15,6 +15,7 @@
 #include "kernels/cuda/kv_cache.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/norm.h"
+#include "kernels/cuda/quant_rows.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/routing.h"
 #include "ops/cuda/step.h"
@@ -105,14 +106,16 @@ class CudaGpu : public Gpu {
   void wait() override { stream_.synchronize(); }
 
   void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) override {
-    cuda::embed({.table = table.data,
-                 .type = table.dtype,
-                 .rows = static_cast<int>(table.rows()),
-                 .width = static_cast<int>(table.cols()),
-                 .ids = ids,
-                 .out = out,
-                 .tokens = static_cast<int>(tokens)},
-                stream_.get());
+    cuda::decode_rows({.w = table.data,
+                       .type = table.dtype,
+                       .n = static_cast<int>(table.rows()),
+                       .k = static_cast<int>(table.cols()),
+                       .ids = ids,
+                       .rows = static_cast<int>(tokens),
+                       .out = out,
+                       .out_stride = table.cols(),
+                       .to_bf16 = false},
+                      stream_.get());
   }
 
   void rms_norm(RowsView x, int64_t rows, const Tensor& weight, float epsilon,
@@ -210,19 +213,28 @@ class CudaGpu : public Gpu {
 
   void linear_per_head(Workspace& workspace, HeadsView x, int64_t tokens, const Tensor& w,
                        HeadsView y) override {
-    cuda::linear_per_head({.w = w.data,
-                           .type = w.dtype,
-                           .n = rows_of(w),
-                           .k = static_cast<int>(w.cols()),
-                           .heads = static_cast<int>(w.shape.inner(2)),
-                           .x = x.data,
-                           .x_token_stride = x.token_stride,
-                           .x_head_stride = x.head_stride,
-                           .y = y.data,
-                           .y_token_stride = y.token_stride,
-                           .y_head_stride = y.head_stride,
-                           .tokens = static_cast<int>(tokens)},
-                          stream_.get());
+    Workspace::Scope scope(workspace);
+    // Whole rows of x, of which each head takes its columns.
+    const __nv_bfloat16* rows = rounded(scope, x.data, tokens, x.token_stride, stream_.get());
+    const int64_t heads = w.shape.inner(2);
+    for (int64_t h = 0; h < heads; ++h) {
+      cuda::LinearParams params = {.matrices = {},
+                                   .count = 1,
+                                   .x = rows + h * x.head_stride,
+                                   .x_stride = x.token_stride,
+                                   .x_f32 = x.data + h * x.head_stride,
+                                   .x_f32_stride = x.token_stride,
+                                   .k = static_cast<int>(w.cols()),
+                                   .tokens = static_cast<int>(tokens)};
+      params.matrices[0] = {.w = quant::rows_at(w, h, 0),
+                            .type = w.dtype,
+                            .n = rows_of(w),
+                            .bias = nullptr,
+                            .y = y.data + h * y.head_stride,
+                            .y_stride = y.token_stride,
+                            .add = false};
+      cuda::linear(params, stream_.get());
+    }
   }
 
   void append_kv(const KvLayer& layer, const float* k, const float* v) override {
