@@ -1,0 +1,41 @@
+// Routed experts on the GPU: tokens grouped by expert, gate and up, down, and the weighted sum. All
+// of it is decided on the device, so a captured graph serves any routing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <cuda_bf16.h>
+#include <cuda_runtime_api.h>
+
+#include "base/dtype.h"
+
+namespace tandem::cuda {
+
+// residual[t] += sum over ranks, best first, of weights[t, rank] * expert(ids[t, rank])(x[t])
+// with expert(x) = down (silu(gate x) * (up x)). The sum has the order of the ranks whatever else
+// runs. A rank whose id is not in [0, E) takes no part: padding tokens have -1.
+struct ExpertsParams {
+  const void* gate;  // [E, F, M] in panels
+  const void* up;    // [E, F, M]
+  const void* down;  // [E, M, F]
+  DType gate_type;   // of gate and up
+  DType down_type;
+  int experts;             // E, at most kMaxExperts
+  int hidden;              // F
+  int width;               // M
+  const __nv_bfloat16* x;  // [T, M], rows x_stride values apart, a multiple of 8
+  int64_t x_stride;
+  const int32_t* ids;    // [T, K]
+  const float* weights;  // [T, K]
+  int tokens;            // T
+  int used;              // K
+  float* residual;       // [T, M]
+  void* workspace;       // experts_workspace_bytes(...), aligned to 256 bytes
+};
+inline constexpr int kMaxExperts = 512;
+
+void run_experts(const ExpertsParams& params, cudaStream_t stream);
+size_t experts_workspace_bytes(int tokens, int used, int experts, int hidden, int width);
+
+}  // namespace tandem::cuda

@@ -1,0 +1,56 @@
+// Checks products and picks their kernels: by type, and by the number of tokens.
+#include "kernels/cuda/linear.h"
+
+#include "base/check.h"
+#include "kernels/cuda/linear_float.h"
+#include "kernels/cuda/linear_kernels.h"
+#include "quant/panels.h"
+#include "quant/types.h"
+
+namespace tandem::cuda {
+namespace {
+
+void check_x(DType type, int k, const __nv_bfloat16* x, int64_t x_stride) {
+  TANDEM_CHECK(quant::has_panels(type), "no kernel for weights of {}", quant::traits(type).name);
+  TANDEM_CHECK(k > 0 && k % quant::traits(type).block_elements == 0, "{} columns of {}", k,
+               quant::traits(type).name);
+  TANDEM_CHECK(x_stride % 8 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0,
+               "rows of x are {} values apart", x_stride);
+}
+
+bool is_float(DType type) {
+  return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16;
+}
+
+}  // namespace
+
+void linear(const LinearParams& params, cudaStream_t stream) {
+  TANDEM_CHECK(params.count > 0 && params.count <= kMaxLinearMatrices, "{} matrices", params.count);
+  if (params.tokens == 0) return;
+  LinearParams same = params;  // matrices of one type
+  for (int i = 0; i < params.count; ++i) {
+    const LinearMatrix& matrix = params.matrices[i];
+    if (is_float(matrix.type)) {
+      TANDEM_CHECK(params.k % 8 == 0, "{} columns", params.k);
+      linear_float(params, i, stream);
+      continue;
+    }
+    bool launched = false;
+    for (int j = 0; j < i; ++j) launched |= params.matrices[j].type == matrix.type;
+    if (launched) continue;
+    check_x(matrix.type, params.k, params.x, params.x_stride);
+    same.count = 0;
+    for (int j = i; j < params.count; ++j) {
+      if (params.matrices[j].type == matrix.type) same.matrices[same.count++] = params.matrices[j];
+    }
+    (params.tokens <= kFewTokens ? linear_few : linear_many)(same, stream);
+  }
+}
+
+void linear_gated(const GatedParams& params, cudaStream_t stream) {
+  if (params.tokens == 0) return;
+  check_x(params.type, params.k, params.x, params.x_stride);
+  (params.tokens <= kFewGatedTokens ? gated_few : gated_many)(params, stream);
+}
+
+}  // namespace tandem::cuda

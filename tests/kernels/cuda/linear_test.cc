@@ -1,0 +1,268 @@
+// Products of every weight type against float64 with the weights' true values, at odd sizes; and
+// rows decoded to exactly the values of the scalar definition.
+#include "kernels/cuda/linear.h"
+
+#include "kernels/cuda/quant_rows.h"
+#include "tests/kernels/cuda/weights.h"
+
+namespace tandem::cuda {
+namespace {
+
+using testing::DeviceStack;
+using testing::DeviceVector;
+
+class Linear : public testing::DeviceTest {};
+
+// Columns whose last stage is cut short where the type allows it.
+int odd_columns(DType type) { return quant::traits(type).block_elements == 32 ? 13 * 32 : 3 * 256; }
+
+struct Case {
+  int tokens, n, k;
+};
+
+// Activations in bf16; [T, k].
+struct Inputs {
+  Inputs(int tokens, int k, uint32_t seed)
+      : floats(testing::random_floats(static_cast<size_t>(tokens) * k, seed)),
+        values(testing::to_bf16(floats)),
+        device(values),
+        device_floats(floats) {}
+  std::vector<float> floats;
+  std::vector<__nv_bfloat16> values;
+  DeviceVector<__nv_bfloat16> device;
+  DeviceVector<float> device_floats;
+};
+
+TEST_F(Linear, EveryPanelTypeAtOddSizes) {
+  for (const DType type : testing::kPanelTypes) {
+    for (const int tokens : {1, 7, 8, 9, 16, 31, 33, 64, 130}) {
+      const int n = 77, k = odd_columns(type);
+      const DeviceStack w(type, 1, n, k, 1 + tokens);
+      const Inputs x(tokens, k, 2);
+      const auto bias = testing::random_floats(n, 3);
+      const DeviceVector<float> device_bias(bias);
+      const int stride = 80;
+      DeviceVector<float> y(static_cast<size_t>(tokens) * stride);
+      const auto run = [&](bool add) {
+        linear({.matrices = {{w.data(), type, n, device_bias.data(), y.data(), stride, add}},
+                .count = 1,
+                .x = x.device.data(),
+                .x_stride = k,
+                .x_f32 = nullptr,
+                .x_f32_stride = 0,
+                .k = k,
+                .tokens = tokens},
+               stream());
+        return y.host();
+      };
+      const auto once = run(false);
+      ASSERT_EQ(once, run(false)) << testing::name_of(type);
+      const auto twice = run(true);
+      testing::RelativeError relative;
+      for (int t = 0; t < tokens; ++t) {
+        for (int i = 0; i < n; ++i) {
+          const auto expected = testing::dot(w.row(0, i), x.floats.data() + t * k, k);
+          const float value = once[static_cast<size_t>(t * stride + i)];
+          const double bound = tokens <= 32 ? testing::kFewError : testing::kManyError;
+          ASSERT_NEAR(value - bias[static_cast<size_t>(i)], expected.value,
+                      bound * expected.size + 1e-6)
+              << testing::name_of(type) << ", " << tokens << " tokens: [" << t << ", " << i << "]";
+          ASSERT_EQ(twice[static_cast<size_t>(t * stride + i)], value + value);
+          relative.add(value - bias[static_cast<size_t>(i)], expected.value);
+        }
+        for (int i = n; i < stride; ++i) {
+          ASSERT_EQ(once[static_cast<size_t>(t * stride + i)], 0.0F);
+        }
+      }
+      EXPECT_LT(relative.value(), tokens <= 32 ? testing::kFewRelative : testing::kManyRelative)
+          << testing::name_of(type) << ", " << tokens << " tokens";
+    }
+  }
+}
+
+// Long rows: every slice of the columns has several stages, the ring goes round.
+TEST_F(Linear, LongRowsOfManyTiles) {
+  for (const DType type : {DType::kQ4_K, DType::kQ6_K, DType::kQ8_0}) {
+    const int n = 5000, k = 5120, tokens = 5;
+    const DeviceStack w(type, 1, n, k, 4);
+    const Inputs x(tokens, k, 5);
+    DeviceVector<float> y(static_cast<size_t>(tokens) * n);
+    linear({.matrices = {{w.data(), type, n, nullptr, y.data(), n, false}},
+            .count = 1,
+            .x = x.device.data(),
+            .x_stride = k,
+            .x_f32 = nullptr,
+            .x_f32_stride = 0,
+            .k = k,
+            .tokens = tokens},
+           stream());
+    const auto values = y.host();
+    for (int t = 0; t < tokens; ++t) {
+      for (int i = t; i < n; i += 37) {
+        const auto expected = testing::dot(w.row(0, i), x.floats.data() + t * k, k);
+        ASSERT_NEAR(values[static_cast<size_t>(t) * n + i], expected.value,
+                    testing::kFewError * expected.size);
+      }
+    }
+  }
+}
+
+TEST_F(Linear, MatricesOfSeveralTypesShareAnInput) {
+  const int k = 512;
+  const DType types[] = {DType::kQ4_K, DType::kF32, DType::kQ6_K, DType::kQ4_K};
+  const int rows[] = {33, 5, 64, 100};
+  for (const int tokens : {3, 40}) {
+    const Inputs x(tokens, k, 6);
+    LinearParams params = {.matrices = {},
+                           .count = 4,
+                           .x = x.device.data(),
+                           .x_stride = k,
+                           .x_f32 = x.device_floats.data(),
+                           .x_f32_stride = k,
+                           .k = k,
+                           .tokens = tokens};
+    std::vector<std::unique_ptr<DeviceStack>> weights;
+    std::vector<std::unique_ptr<DeviceVector<float>>> results;
+    for (int i = 0; i < 4; ++i) {
+      const int stride = (rows[i] + 1) / 2 * 2;
+      weights.push_back(std::make_unique<DeviceStack>(types[i], 1, rows[i], k, 7 + i));
+      results.push_back(std::make_unique<DeviceVector<float>>(size_t(tokens) * stride));
+      params.matrices[i] = {weights[i]->data(), types[i], rows[i], nullptr,
+                            results[i]->data(), stride,   false};
+    }
+    linear(params, stream());
+    for (int i = 0; i < 4; ++i) {
+      const auto y = results[i]->host();
+      for (int t = 0; t < tokens; ++t) {
+        for (int row = 0; row < rows[i]; ++row) {
+          const auto expected = testing::dot(weights[i]->row(0, row), x.floats.data() + t * k, k);
+          const double bound = types[i] == DType::kF32 ? 1e-5 : testing::kManyError;
+          ASSERT_NEAR(y[size_t(t) * params.matrices[i].y_stride + row], expected.value,
+                      bound * expected.size)
+              << i << " [" << t << ", " << row << "]";
+        }
+      }
+    }
+  }
+}
+
+TEST_F(Linear, FloatWeights) {
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const Case& c : {Case{1, 64, 2048}, Case{11, 35, 264}}) {
+      const DeviceStack w(type, 1, c.n, c.k, 8);
+      const Inputs x(c.tokens, c.k, 9);
+      for (const bool floats : {false, true}) {
+        DeviceVector<float> y(static_cast<size_t>(c.tokens) * 64);
+        linear({.matrices = {{w.data(), type, c.n, nullptr, y.data(), 64, false}},
+                .count = 1,
+                .x = x.device.data(),
+                .x_stride = c.k,
+                .x_f32 = floats ? x.device_floats.data() : nullptr,
+                .x_f32_stride = c.k,
+                .k = c.k,
+                .tokens = c.tokens},
+               stream());
+        const auto values = y.host();
+        for (int t = 0; t < c.tokens; ++t) {
+          for (int i = 0; i < c.n; ++i) {
+            const auto expected = testing::dot(w.row(0, i), x.floats.data() + t * c.k, c.k);
+            ASSERT_NEAR(values[static_cast<size_t>(t) * 64 + i], expected.value,
+                        (floats ? 1e-5 : testing::kFewError) * expected.size);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(Linear, GatedEqualsItsParts) {
+  for (const DType type : testing::kPanelTypes) {
+    for (const int tokens : {1, 8, 13, 50, 129}) {
+      const int n = 72, k = odd_columns(type);
+      const DeviceStack gate(type, 1, n, k, 10), up(type, 1, n, k, 11);
+      const Inputs x(tokens, k, 12);
+      DeviceVector<__nv_bfloat16> y(static_cast<size_t>(tokens) * n);
+      linear_gated({.gate = gate.data(),
+                    .up = up.data(),
+                    .type = type,
+                    .n = n,
+                    .x = x.device.data(),
+                    .x_stride = k,
+                    .k = k,
+                    .tokens = tokens,
+                    .y = y.data(),
+                    .y_stride = n},
+                   stream());
+      const auto values = y.host();
+      const double bound = tokens <= 16 ? testing::kFewError : testing::kManyError;
+      for (int t = 0; t < tokens; ++t) {
+        for (int i = 0; i < n; ++i) {
+          const auto a = testing::dot(gate.row(0, i), x.floats.data() + t * k, k);
+          const auto b = testing::dot(up.row(0, i), x.floats.data() + t * k, k);
+          const double silu = a.value / (1.0 + std::exp(-a.value));
+          // The slope of silu is below 1.1; the result is rounded once more.
+          const double error = 1.1 * bound * a.size * std::fabs(b.value) +
+                               (std::fabs(silu) + 1.1 * bound * a.size) * bound * b.size +
+                               0x1p-8 * std::fabs(silu * b.value) + 1e-6;
+          ASSERT_NEAR(__bfloat162float(values[static_cast<size_t>(t) * n + i]), silu * b.value,
+                      error)
+              << testing::name_of(type) << ", " << tokens << " tokens: [" << t << ", " << i << "]";
+        }
+      }
+    }
+  }
+}
+
+TEST_F(Linear, RowsDecodeToTheScalarValues) {
+  std::vector<DType> types(std::begin(testing::kPanelTypes), std::end(testing::kPanelTypes));
+  types.insert(types.end(), {DType::kF32, DType::kF16, DType::kBF16});
+  for (const DType type : types) {
+    const int n = 37, k = odd_columns(type);
+    const DeviceStack w(type, 1, n, k, 13);
+    const std::vector<int32_t> ids = {36, 0, 17, -1, 17, 37, 5};
+    const DeviceVector<int32_t> device_ids(ids);
+    DeviceVector<float> out(ids.size() * k);
+    DecodeRowsParams params = {.w = w.data(),
+                               .type = type,
+                               .n = n,
+                               .k = k,
+                               .ids = device_ids.data(),
+                               .rows = static_cast<int>(ids.size()),
+                               .out = out.data(),
+                               .out_stride = k,
+                               .to_bf16 = false};
+    decode_rows(params, stream());
+    const auto rows = out.host();
+    for (size_t t = 0; t < ids.size(); ++t) {
+      const bool inside = ids[t] >= 0 && ids[t] < n;
+      for (int i = 0; i < k; ++i) {
+        ASSERT_EQ(rows[t * k + i], inside ? w.row(0, ids[t])[i] : 0.0F)
+            << testing::name_of(type) << " row " << ids[t] << " column " << i;
+      }
+    }
+    DeviceVector<__nv_bfloat16> rounded(static_cast<size_t>(n) * k);
+    params.ids = nullptr;
+    params.rows = n;
+    params.out = rounded.data();
+    params.to_bf16 = true;
+    decode_rows(params, stream());
+    const auto all = rounded.host();
+    for (int i = 0; i < n * k; ++i) {
+      ASSERT_EQ(__bfloat162float(all[i]), __bfloat162float(__float2bfloat16(w.row(0, 0)[i])));
+    }
+  }
+}
+
+TEST_F(Linear, RoundsToNearest) {
+  const auto x = testing::random_floats(3 * 36, 14);
+  const DeviceVector<float> device(x);
+  DeviceVector<__nv_bfloat16> out(x.size());
+  round_to_bf16(device.data(), out.data(), 3, 36, stream());
+  const auto values = out.host();
+  for (size_t i = 0; i < x.size(); ++i) {
+    ASSERT_EQ(__bfloat162float(values[i]), __bfloat162float(__float2bfloat16(x[i])));
+  }
+}
+
+}  // namespace
+}  // namespace tandem::cuda
