@@ -38,6 +38,7 @@ struct AttentionMemory {
 struct AttentionSizes {
   size_t plan_bytes;
   size_t scratch_bytes;
+  int64_t pieces = 0;  // of work that a latent plan has room for
 };
 
 // What a plan is for. Graphs: every plan for the same number of requests, padded by the caller, is
@@ -87,14 +88,12 @@ struct MlaShape {
   int heads;  // H
   int page_size;
 };
-// Pieces of work that one plan holds: one for each 128 rows (token, head) of a request, and one for
-// each multiprocessor. So a chunk has some 16000 tokens at most with 128 heads, 32000 with 64; a
-// longer one is our bug.
-inline constexpr int kMlaWorks = 16384;
+// For steps of at most `tokens` tokens. A graph's own sizes, of few tokens, keep its plan and the
+// plan's copy short.
 AttentionSizes mla_sizes(const MlaShape& shape, int tokens);
 
 struct MlaPlan {
-  std::array<int64_t, 18> words = {};  // FlashInfer's; zeros: nothing to do
+  std::array<int64_t, 18> words = {};  // mla_plan.h; zeros: nothing to do
   bool operator==(const MlaPlan&) const = default;
 };
 // Plans for graphs and for launches are the same. A graph's padding rows are no requests: give the

@@ -1,7 +1,8 @@
-// A block for each row, 4 floats in a thread's hands at a time. The row is read twice; the second
-// time it comes from the first-level cache.
+// A block for each row, which its threads hold in registers, 4 floats at a time where rows are
+// aligned.
 #include <algorithm>
 
+#include "base/check.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/norm.h"
 
@@ -9,6 +10,7 @@ namespace tandem::cuda {
 namespace {
 
 constexpr int kMaxThreads = 512;
+constexpr int kMaxGroups = 16;  // that a thread holds
 
 template <int kWidth>
 struct Group;
@@ -41,34 +43,57 @@ __device__ float block_sum(float value) {
   return sum;
 }
 
-template <int kWidth>
+// A thread holds kGroups groups at most, and loads its weights before the sum is known.
+template <int kWidth, int kGroups>
 __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(RmsNormParams p) {
   begin();
   const int64_t row = blockIdx.x;
   float* x = p.x.data + row * p.x.stride;
   const float* addend = p.addend.data == nullptr ? nullptr : p.addend.data + row * p.addend.stride;
   float* y = p.y.data + row * p.y.stride;
-  const int64_t step = int64_t{blockDim.x} * kWidth;
-  const int64_t first = int64_t{threadIdx.x} * kWidth;
+  const auto place = [&](int g) { return (int64_t{g} * blockDim.x + threadIdx.x) * kWidth; };
 
+  Group<kWidth> values[kGroups], weights[kGroups];
   float squares = 0.0F;
-  for (int64_t i = first; i < p.n; i += step) {
-    Group<kWidth> values = load<kWidth>(x + i);
+#pragma unroll
+  for (int g = 0; g < kGroups; ++g) {
+    const int64_t i = place(g);
+    if (i >= p.n) break;
+    values[g] = load<kWidth>(x + i);
+    weights[g] = load<kWidth>(p.weight + i);
     if (addend != nullptr) {
       const Group<kWidth> more = load<kWidth>(addend + i);
-      for (int l = 0; l < kWidth; ++l) values.lane[l] += more.lane[l];
-      *reinterpret_cast<Group<kWidth>*>(x + i) = values;
+      for (int l = 0; l < kWidth; ++l) values[g].lane[l] += more.lane[l];
+      *reinterpret_cast<Group<kWidth>*>(x + i) = values[g];
     }
-    for (int l = 0; l < kWidth; ++l) squares = fmaf(values.lane[l], values.lane[l], squares);
+    for (int l = 0; l < kWidth; ++l) {
+      squares = fmaf(values[g].lane[l], values[g].lane[l], squares);
+    }
   }
   const float mean = block_sum(squares) / static_cast<float>(p.n);
   const float factor = 1.0F / sqrtf(mean + p.epsilon);
-  for (int64_t i = first; i < p.n; i += step) {
-    Group<kWidth> values = load<kWidth>(x + i);
-    const Group<kWidth> weight = load<kWidth>(p.weight + i);
-    for (int l = 0; l < kWidth; ++l) values.lane[l] = values.lane[l] * factor * weight.lane[l];
-    *reinterpret_cast<Group<kWidth>*>(y + i) = values;
+#pragma unroll
+  for (int g = 0; g < kGroups; ++g) {
+    const int64_t i = place(g);
+    if (i >= p.n) break;
+    for (int l = 0; l < kWidth; ++l) {
+      values[g].lane[l] = values[g].lane[l] * factor * weights[g].lane[l];
+    }
+    *reinterpret_cast<Group<kWidth>*>(y + i) = values[g];
   }
+}
+
+template <int kWidth>
+void launch_norm(const RmsNormParams& p, cudaStream_t stream) {
+  const int64_t groups = (p.n + kWidth - 1) / kWidth;
+  const int64_t threads = std::min<int64_t>((groups + 31) / 32 * 32, kMaxThreads);
+  const int64_t held = (groups + threads - 1) / threads;
+  TANDEM_CHECK(held <= kMaxGroups, "rows of {}", p.n);
+  const auto kernel = held == 1   ? rms_norm_kernel<kWidth, 1>
+                      : held <= 4 ? rms_norm_kernel<kWidth, 4>
+                                  : rms_norm_kernel<kWidth, kMaxGroups>;
+  launch("rms_norm", kernel, static_cast<unsigned>(p.rows), static_cast<unsigned>(threads), stream,
+         p);
 }
 
 bool is_aligned(const float* data, int64_t stride) {
@@ -82,14 +107,10 @@ void rms_norm(const RmsNormParams& p, cudaStream_t stream) {
   const bool wide = p.n % 4 == 0 && is_aligned(p.x.data, p.x.stride) &&
                     is_aligned(p.addend.data, p.addend.stride) && is_aligned(p.weight, 0) &&
                     is_aligned(p.y.data, p.y.stride);
-  const int64_t groups = wide ? p.n / 4 : p.n;
-  const auto threads =
-      static_cast<unsigned>(std::min<int64_t>((groups + 31) / 32 * 32, kMaxThreads));
-  const auto blocks = static_cast<unsigned>(p.rows);
   if (wide) {
-    launch("rms_norm", rms_norm_kernel<4>, blocks, threads, stream, p);
+    launch_norm<4>(p, stream);
   } else {
-    launch("rms_norm", rms_norm_kernel<1>, blocks, threads, stream, p);
+    launch_norm<1>(p, stream);
   }
 }
 

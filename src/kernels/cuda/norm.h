@@ -19,8 +19,8 @@ struct RmsNormParams {
   ConstRows addend;     // [R, n], or null
   const float* weight;  // [n]
   Rows y;               // [R, n]
-  int64_t n;
-  int rows;  // R
+  int64_t n;            // at most 32768; 8192 where rows or weights are not aligned to 16 bytes
+  int rows;             // R
   float epsilon;
 };
 void rms_norm(const RmsNormParams& params, cudaStream_t stream);

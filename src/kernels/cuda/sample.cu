@@ -143,16 +143,18 @@ __device__ uint64_t total_weight(Shared& s) {
   return sums[0];
 }
 
-__device__ int draw(const Row& row) {
-  const SampleRow& set = row.set;
-  const uint64_t best = best_pair(row.logits, row.p.vocab, row.s);
-  const float highest = logit_of_pair(best);
-  if (isinf(highest)) return static_cast<int>(index_of_pair(best));
-  Candidates candidates{row.logits, row.p.vocab, highest, minus_infinity(), set.temperature};
+__device__ Candidates candidates_of(const SampleRow& set, const float* logits, int vocab,
+                                    float highest) {
+  Candidates result{logits, vocab, highest, minus_infinity(), set.temperature};
   if (set.min_p > 0.0F) {
-    candidates.lowest = highest + exact_log(fminf(set.min_p, 1.0F)) * set.temperature;
+    result.lowest = highest + exact_log(fminf(set.min_p, 1.0F)) * set.temperature;
   }
-  fill_bins(candidates, row.s);
+  return result;
+}
+
+// A draw from the candidates, whose bins are filled.
+__device__ int draw(const Row& row, const Candidates& candidates) {
+  const SampleRow& set = row.set;
   uint64_t total = total_weight(row.s);
   if (set.top_k > 0) {
     const Found last = find(candidates, By::kCount, static_cast<uint64_t>(set.top_k), row.s);
@@ -169,6 +171,86 @@ __device__ int draw(const Row& row) {
   return static_cast<int>(index_of_pair(find(candidates, By::kWeight, target + 1, row.s).pair));
 }
 
+__device__ bool has_penalties(const SampleRow& set) {
+  return set.repetition_penalty != 1.0F || set.frequency_penalty != 0.0F ||
+         set.presence_penalty != 0.0F;
+}
+__device__ bool has_bias(const SampleRow& set) {
+  return set.bias_begin < set.bias_end || set.banned_begin < set.banned_end;
+}
+__device__ bool is_greedy(const SampleRow& set) { return !(set.temperature > 0.0F); }
+
+// Rows whose logits stay as they are: many blocks find their best and fill their bins ahead.
+__device__ bool is_plain(const SampleRow& set) {
+  return !has_penalties(set) && !has_bias(set) && set.top_logprobs < 0;
+}
+
+constexpr int kChunk = 8 * kThreads;  // tokens of one of those blocks
+
+__global__ void __launch_bounds__(kThreads) best_kernel(SampleParams p) {
+  begin();
+  __shared__ Shared s;
+  if (!is_plain(p.rows[blockIdx.y])) return;
+  const int first = static_cast<int>(blockIdx.x) * kChunk;
+  uint64_t best = 0;
+  for_each_token(p.logits + blockIdx.y * p.logits_stride + first, min(kChunk, p.vocab - first),
+                 [&](int i, float logit) {
+                   const uint64_t pair = order_pair(logit, static_cast<uint32_t>(first + i));
+                   best = pair > best ? pair : best;
+                 });
+  best = block_max(best, s);
+  if (threadIdx.x == 0) {
+    atomicMax(reinterpret_cast<unsigned long long*>(&p.states[blockIdx.y].best), best);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads) bins_kernel(SampleParams p) {
+  begin();
+  __shared__ Shared s;
+  const SampleRow& set = p.rows[blockIdx.y];
+  SampleState& state = p.states[blockIdx.y];
+  if (!is_plain(set) || is_greedy(set)) return;
+  const float highest = logit_of_pair(state.best);
+  if (isinf(highest)) return;
+  const int first = static_cast<int>(blockIdx.x) * kChunk;
+  fill_bins(candidates_of(set, p.logits + blockIdx.y * p.logits_stride + first,
+                          min(kChunk, p.vocab - first), highest),
+            s);
+  for (int bin = threadIdx.x; bin < kEntries; bin += kThreads) {
+    if (s.counts[bin] == 0) continue;
+    atomicAdd(&state.counts[bin], s.counts[bin]);
+    atomicAdd(reinterpret_cast<unsigned long long*>(&state.weights[bin]), s.weights[bin]);
+  }
+}
+
+// Takes the bins over, and leaves zeros for the next call.
+__device__ void take_bins(SampleState& state, Shared& s) {
+  for (int bin = threadIdx.x; bin < kEntries; bin += kThreads) {
+    s.counts[bin] = state.counts[bin];
+    s.weights[bin] = state.weights[bin];
+    state.counts[bin] = 0;
+    state.weights[bin] = 0;
+  }
+  __syncthreads();
+}
+
+// The token of a row from its logits as they are; plain: with what the kernels ahead found.
+__device__ int choose(const Row& row, bool plain) {
+  SampleState& state = row.p.states[blockIdx.x];
+  const uint64_t best = plain ? state.best : best_pair(row.logits, row.p.vocab, row.s);
+  __syncthreads();
+  if (plain && threadIdx.x == 0) state.best = 0;
+  const float highest = logit_of_pair(best);
+  if (is_greedy(row.set) || isinf(highest)) return static_cast<int>(index_of_pair(best));
+  const Candidates candidates = candidates_of(row.set, row.logits, row.p.vocab, highest);
+  if (plain) {
+    take_bins(state, row.s);
+  } else {
+    fill_bins(candidates, row.s);
+  }
+  return draw(row, candidates);
+}
+
 // Rows begin at multiples of 16 bytes.
 __device__ int64_t work_stride(int vocab) { return (int64_t{vocab} + 3) / 4 * 4; }
 
@@ -177,20 +259,16 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SampleParams p) {
   __shared__ Shared s;
   const SampleRow& set = p.rows[blockIdx.x];
   SampledRow& out = p.out[blockIdx.x];
-  const bool greedy = !(set.temperature > 0.0F);
-  const bool penalties = set.repetition_penalty != 1.0F || set.frequency_penalty != 0.0F ||
-                         set.presence_penalty != 0.0F;
-  const bool biased = set.bias_begin < set.bias_end || set.banned_begin < set.banned_end;
+  const bool changed = has_bias(set) || has_penalties(set);
   const bool logprobs = set.top_logprobs >= 0;
   const float* raw = p.logits + blockIdx.x * p.logits_stride;
   float* work = p.work + blockIdx.x * work_stride(p.vocab);
-  const Row row{p, set, raw, biased || penalties ? work : raw, work, s};
-  if (biased || penalties) apply_bias(row);
+  const Row row{p, set, raw, changed ? work : raw, work, s};
+  if (changed) apply_bias(row);
   LogProbabilities probabilities{};
   if (logprobs) probabilities = report_best(row, out);
-  if (penalties) apply_penalties(row);
-  const int token =
-      greedy ? static_cast<int>(index_of_pair(best_pair(row.logits, p.vocab, s))) : draw(row);
+  if (has_penalties(set)) apply_penalties(row);
+  const int token = choose(row, is_plain(set));
   const float logit = logprobs ? biased_logit(row, token) : 0.0F;
   if (threadIdx.x != 0) return;
   out.token = token;
@@ -202,6 +280,10 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SampleParams p) {
 void sample(const SampleParams& p, cudaStream_t stream) {
   TANDEM_CHECK(p.vocab > 0 && p.vocab <= kMaxVocab, "vocabulary of {}", p.vocab);
   if (p.count == 0) return;
+  const dim3 chunks(static_cast<unsigned>((p.vocab + kChunk - 1) / kChunk),
+                    static_cast<unsigned>(p.count));
+  launch("sample", best_kernel, chunks, kThreads, stream, p);
+  launch("sample", bins_kernel, chunks, kThreads, stream, p);
   launch("sample", sample_kernel, static_cast<unsigned>(p.count), kThreads, stream, p);
 }
 

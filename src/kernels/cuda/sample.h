@@ -46,6 +46,14 @@ struct SampledRow {
   float top_logprobs[kSampleTop];
 };
 
+// What the kernels of one call hand on; zeros before the first call, and again after each.
+inline constexpr int kSampleBins = 2048;
+struct SampleState {
+  uint64_t best;
+  uint64_t weights[kSampleBins];
+  uint32_t counts[kSampleBins];
+};
+
 struct SampleParams {
   const float* logits;  // [B, V], not changed
   int64_t logits_stride;
@@ -54,6 +62,7 @@ struct SampleParams {
   const int32_t* banned;      // of all rows
   const TokenCount* history;  // of all rows
   float* work;                // [B, V rounded up to 4] scratch, aligned to 16 bytes
+  SampleState* states;        // [B] scratch
   SampledRow* out;            // [B]
   int vocab;                  // V, at most 2^22
   int count;                  // B

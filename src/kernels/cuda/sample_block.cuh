@@ -13,7 +13,8 @@ namespace tandem::cuda::sampling {
 inline constexpr int kThreads = 1024;
 inline constexpr int kWarps = kThreads / 32;
 inline constexpr int kEntries = 2 * kThreads;  // of the lists below: two a thread
-inline constexpr float kBinsPerUnit = 64.0F;   // the bins reach down to exp(-32), below any weight
+static_assert(kEntries == kSampleBins);
+inline constexpr float kBinsPerUnit = 64.0F;  // the bins reach down to exp(-32), below any weight
 inline constexpr float kWeightOne =
     0x1.0p40F;                         // the largest weight: that of 2^22 tokens fits 64 bits
 inline constexpr int kTokenBits = 22;  // even: two bits are found at a time

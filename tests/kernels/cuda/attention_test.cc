@@ -202,6 +202,45 @@ TEST_F(MlaAttention, MatchesTheDefinition) {
   }
 }
 
+// --- sizes ---
+
+// Every plan of any step fits the sizes that were given for the largest one: the library throws
+// otherwise.
+TEST_F(Attention, PlansFitTheirSizes) {
+  std::mt19937 bits(1);
+  const auto below = [&](int limit) {
+    return static_cast<int>(bits() % static_cast<uint32_t>(limit));
+  };
+  constexpr int kTokens = 2048, kRequests = 48;
+  for (const GqaShape& s : {GqaShape{32, 4, 128, 64}, GqaShape{8, 8, 64, 16},
+                            GqaShape{64, 8, 128, 32}, GqaShape{9, 3, 64, 64}}) {
+    const AttentionSizes sizes = gqa_sizes(s, kTokens, kRequests, PlanFor::kLaunch);
+    const MlaShape latent = {.heads = s.heads, .page_size = s.page_size};
+    const AttentionSizes latent_sizes = mla_sizes(latent, kTokens);
+    OwnedMemory memory(sizes), latent_memory(latent_sizes);
+    for (int round = 0; round < 60; ++round) {
+      std::vector<Request> requests;
+      int left = kTokens;
+      const int count = 1 + below(kRequests);
+      for (int i = 0; i < count && left > 0; ++i) {
+        const int tokens = below(3) == 0 ? 1 + below(left) : 1;
+        requests.push_back({tokens, tokens + below(below(2) == 0 ? 50 : 8000)});
+        left -= tokens;
+      }
+      const PagedBatch batch = make_batch(requests, s.page_size, 1 << 16, 1);
+      const GqaPlan plan =
+          plan_gqa(s, batch.view(), PlanFor::kLaunch, sizes, memory.view(), stream());
+      const MlaPlan latent_plan =
+          plan_mla(latent, batch.view(), latent_sizes, latent_memory.view(), stream());
+      EXPECT_FALSE(plan == GqaPlan{} || latent_plan == MlaPlan{});
+      synchronize();
+    }
+    const AttentionBatch none = {};
+    EXPECT_TRUE(plan_gqa(s, none, PlanFor::kLaunch, sizes, memory.view(), stream()) == GqaPlan{});
+    EXPECT_TRUE(plan_mla(latent, none, latent_sizes, latent_memory.view(), stream()) == MlaPlan{});
+  }
+}
+
 // --- graphs with a varying batch ---
 
 const size_t kBatches[] = {16, 1, 2, 3, 5, 8, 13, 15, 16};

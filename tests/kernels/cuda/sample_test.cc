@@ -75,6 +75,7 @@ class DeviceSampling : public testing::DeviceTest {
     DeviceVector<int32_t> device_banned(banned);
     DeviceVector<TokenCount> device_history(history);
     DeviceVector<SampledRow> out(rows.size());
+    DeviceVector<SampleState> states(rows.size());
     sample({.logits = device_logits.data(),
             .logits_stride = vocab,
             .rows = device_rows.data(),
@@ -82,6 +83,7 @@ class DeviceSampling : public testing::DeviceTest {
             .banned = device_banned.data(),
             .history = device_history.data(),
             .work = work.data(),
+            .states = states.data(),
             .out = out.data(),
             .vocab = vocab,
             .count = static_cast<int>(rows.size())},
@@ -213,6 +215,7 @@ TEST_F(DeviceSampling, ReplaysWithOtherSettings) {
   DeviceVector<float> device_logits(logits), work(logits.size());
   DeviceVector<SampleRow> row(std::vector<SampleRow>{{.temperature = 0.0F}});
   DeviceVector<SampledRow> out(1);
+  DeviceVector<SampleState> states(1);
   const auto graph = platform::cuda::Graph::capture(stream_owner(), [&](cudaStream_t on) {
     sample({.logits = device_logits.data(),
             .logits_stride = vocab,
@@ -221,6 +224,7 @@ TEST_F(DeviceSampling, ReplaysWithOtherSettings) {
             .banned = nullptr,
             .history = nullptr,
             .work = work.data(),
+            .states = states.data(),
             .out = out.data(),
             .vocab = vocab,
             .count = 1},
@@ -242,6 +246,7 @@ TEST_F(DeviceSampling, DISABLED_Speed) {
     const auto logits = random_floats(static_cast<size_t>(count) * vocab, 1, 3.0F);
     DeviceVector<float> device_logits(logits), work(logits.size());
     DeviceVector<SampledRow> out(static_cast<size_t>(count));
+    DeviceVector<SampleState> states(static_cast<size_t>(count));
     const std::map<const char*, SampleRow> kinds = {
         {"greedy", {}},
         {"temperature 0.8", {.temperature = 0.8F}},
@@ -252,22 +257,27 @@ TEST_F(DeviceSampling, DISABLED_Speed) {
     };
     for (const auto& [name, setting] : kinds) {
       DeviceVector<SampleRow> rows(std::vector<SampleRow>(static_cast<size_t>(count), setting));
-      const Event begin(Event::Timing::kOn), end(Event::Timing::kOn);
       constexpr int kRepeats = 50;
-      for (int i = -1; i < kRepeats; ++i) {
-        if (i == 0) begin.record(stream());
-        sample({.logits = device_logits.data(),
-                .logits_stride = vocab,
-                .rows = rows.data(),
-                .biases = nullptr,
-                .banned = nullptr,
-                .history = nullptr,
-                .work = work.data(),
-                .out = out.data(),
-                .vocab = vocab,
-                .count = count},
-               stream());
-      }
+      const auto graph = platform::cuda::Graph::capture(stream_owner(), [&](cudaStream_t on) {
+        for (int i = 0; i < kRepeats; ++i) {
+          sample({.logits = device_logits.data(),
+                  .logits_stride = vocab,
+                  .rows = rows.data(),
+                  .biases = nullptr,
+                  .banned = nullptr,
+                  .history = nullptr,
+                  .work = work.data(),
+                  .states = states.data(),
+                  .out = out.data(),
+                  .vocab = vocab,
+                  .count = count},
+                 on);
+        }
+      });
+      graph.launch(stream());
+      const Event begin(Event::Timing::kOn), end(Event::Timing::kOn);
+      begin.record(stream());
+      graph.launch(stream());
       end.record(stream());
       end.synchronize();
       std::printf("%2d rows, %s: %.1f us\n", count, name, end.since(begin) * 1000.0 / kRepeats);

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <flashinfer/attention/mla_params.cuh>
-#include <flashinfer/attention/scheduler.cuh>
 
 #include "kernels/cuda/flashinfer/common.h"
 #include "kernels/cuda/flashinfer/mla_launch.h"
+#include "kernels/cuda/mla_plan.h"
 
 namespace tandem::cuda::flashinfer {
 
@@ -14,41 +14,35 @@ namespace library = ::flashinfer;
 template <typename Half>
 using Params = library::MLAParams<Half, Half, Half, int32_t>;
 
-inline library::MLAPlanInfo plan_info(const MlaPlan& plan) {
-  library::MLAPlanInfo info;
-  info.FromVector({plan.words.begin(), plan.words.end()});
-  return info;
-}
-
 // Arrays of the plan.
 template <typename Half>
-void set_plan(const MlaParams& p, const library::MLAPlanInfo& plan, Params<Half>& params) {
-  const auto at = [&](int64_t offset) {
-    return reinterpret_cast<int32_t*>(p.memory.plan + offset);
+void set_plan(const MlaParams& p, Params<Half>& params) {
+  const auto at = [&](MlaWord word) {
+    return reinterpret_cast<int32_t*>(p.memory.plan + p.plan.words[word]);
   };
-  params.q_indptr = at(plan.q_indptr_offset);
-  params.kv_indptr = at(plan.kv_indptr_offset);
-  params.partial_indptr = at(plan.partial_indptr_offset);
-  params.merge_packed_offset_start = at(plan.merge_packed_offset_start_offset);
-  params.merge_packed_offset_end = at(plan.merge_packed_offset_end_offset);
-  params.merge_partial_packed_offset_start = at(plan.merge_partial_packed_offset_start_offset);
-  params.merge_partial_packed_offset_end = at(plan.merge_partial_packed_offset_end_offset);
-  params.merge_partial_stride = at(plan.merge_partial_stride_offset);
-  params.q_len = at(plan.q_len_offset);
-  params.kv_len = at(plan.kv_len_offset);
-  params.q_start = at(plan.q_start_offset);
-  params.kv_start = at(plan.kv_start_offset);
-  params.kv_end = at(plan.kv_end_offset);
-  params.work_indptr = at(plan.work_indptr_offset);
+  params.q_indptr = at(kTokenStart);
+  params.kv_indptr = at(kPageStart);
+  params.partial_indptr = at(kPartialStart);
+  params.merge_packed_offset_start = at(kMergeRowStart);
+  params.merge_packed_offset_end = at(kMergeRowEnd);
+  params.merge_partial_packed_offset_start = at(kMergePartialStart);
+  params.merge_partial_packed_offset_end = at(kMergePartialEnd);
+  params.merge_partial_stride = at(kMergeStride);
+  params.q_len = at(kTokens);
+  params.kv_len = at(kKeys);
+  params.q_start = at(kRowStart);
+  params.kv_start = at(kKeyStart);
+  params.kv_end = at(kKeyEnd);
+  params.work_indptr = at(kPieceStart);
 }
 
 template <typename Half>
-Params<Half> make_params(const MlaParams& p, const library::MLAPlanInfo& plan) {
+Params<Half> make_params(const MlaParams& p) {
   constexpr uint32_t kRow = kLatentDim + kLatentRope;
   const MlaScratch scratch = cut_mla_scratch(p);
   const auto heads = static_cast<uint32_t>(p.shape.heads);
   Params<Half> params{};
-  set_plan(p, plan, params);
+  set_plan(p, params);
   params.q_nope = reinterpret_cast<Half*>(scratch.queries);
   params.q_pe = params.q_nope + kLatentDim;
   params.q_nope_stride_n = params.q_pe_stride_n = heads * kRow;
@@ -58,8 +52,8 @@ Params<Half> make_params(const MlaParams& p, const library::MLAPlanInfo& plan) {
   params.ckv_stride_page = params.kpe_stride_page = static_cast<uint32_t>(p.cache.page_stride);
   params.ckv_stride_n = params.kpe_stride_n = static_cast<uint32_t>(p.cache.token_stride);
   params.kv_indices = readable(p.pages);
-  params.partial_o = reinterpret_cast<Half*>(scratch.partial + plan.partial_o_offset);
-  params.partial_lse = reinterpret_cast<float*>(scratch.partial + plan.partial_lse_offset);
+  params.partial_o = reinterpret_cast<Half*>(scratch.partial + p.plan.words[kPartialOutput]);
+  params.partial_lse = reinterpret_cast<float*>(scratch.partial + p.plan.words[kPartialWeight]);
   params.final_o = reinterpret_cast<Half*>(scratch.outputs);
   params.final_lse = nullptr;
   params.o_stride_n = heads * kLatentDim;

@@ -9,12 +9,11 @@ namespace {
 
 template <typename Half>
 void launch(const MlaParams& p, cudaStream_t stream) {
-  const library::MLAPlanInfo plan = plan_info(p.plan);
   call("latent attention", [&] {
     return library::mla::BatchMLAPageAttentionHopper<library::MaskMode::kCausal, kLatentDim,
                                                      kLatentRope>(
-        make_params<Half>(p, plan), static_cast<uint32_t>(plan.num_blks_x),
-        static_cast<uint32_t>(plan.num_blks_y), stream);
+        make_params<Half>(p), static_cast<uint32_t>(p.plan.words[kGridX]),
+        static_cast<uint32_t>(p.plan.words[kGridY]), stream);
   });
 }
 
