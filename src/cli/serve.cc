@@ -28,7 +28,6 @@ struct ServeOptions {
   std::string kv_type = "f16";
   std::string log_level = "info";
   int cache_lens = 32768;
-  bool use_cuda_graph = true;
   engine::Options engine;
   scheduler::Options scheduler;
   server::Options server;
@@ -173,7 +172,7 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   // Graphs are the GPU's: on the CPU both settings mean the same.
   verb->add_flag("--use_cuda_graph,--use-cuda-graph,!--no-use_cuda_graph,!--no-use-cuda-graph",
-                 o.use_cuda_graph, "accepted: there is no GPU in this build");
+                 o.engine.use_cuda_graph, "on a GPU: replay captured steps of generation");
   for (const RefusedFlag& refused : kRefused) refuse(verb, refused.name, refused.reason);
   for (const char* name : kDead) refuse(verb, name, "it had no effect in the original either");
 }

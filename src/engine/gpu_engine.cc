@@ -9,6 +9,9 @@
 namespace tandem::engine {
 namespace {
 
+// Tokens of the graphs that are captured; a step takes the next larger one.
+constexpr int kGraphRows[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128};
+
 std::span<std::byte> take(ops::Gpu& gpu, size_t bytes, const char* purpose) {
   return {gpu.allocate(static_cast<int64_t>(bytes), purpose), bytes};
 }
@@ -45,6 +48,7 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                       "working memory")),
       host_workspace_(std::max<size_t>(
           decoder_->host_workspace_bytes(info_.max_step_tokens, pool_.size()), 64)),
+      experts_on_gpu_(routed_experts_on_gpu),
       cache_(allocate_cache(*gpu_, form_, decoder_->config().layers, info_.num_pages)),
       context_{.pool = pool_,
                .cpu = cpu::select(options.cpu_isa),
@@ -93,22 +97,62 @@ void GpuEngine::lay_out(const Batch& batch) {
   }
 }
 
-StepResult GpuEngine::step(const Batch& batch) {
-  check_batch(batch, info_);
-  const platform::ThreadPool::Burst burst(pool_);
-  lay_out(batch);
-  const ops::GpuStepArrays arrays =
-      gpu_->begin_step({.ids = batch.tokens, .sequences = sequences_, .output_rows = output_rows_});
-  const auto outputs = static_cast<int64_t>(output_rows_.size());
+void GpuEngine::forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_t outputs) {
   decoder_->forward(context_,
                     {.ids = arrays.ids,
-                     .where = {.tokens = static_cast<int64_t>(batch.tokens.size()),
-                               .positions = arrays.positions,
-                               .pages = nullptr},
+                     .where = {.tokens = tokens, .positions = arrays.positions, .pages = nullptr},
                      .output_rows = arrays.output_rows,
                      .outputs = outputs,
                      .logits = device_logits_},
                     cache_);
+}
+
+// A step of each size runs once before it is captured, on tokens that are stored nowhere that
+// matters: kernels are loaded at their first launch, which a capture would not allow.
+void GpuEngine::capture_graphs() {
+  if (!experts_on_gpu_) return;  // the CPU's part of a step is not in the graph
+  const std::vector<int32_t> ids(static_cast<size_t>(info_.max_step_sequences));
+  const int32_t page = 0;
+  for (const int rows : kGraphRows) {
+    if (rows > info_.max_step_sequences) break;
+    const auto count = static_cast<size_t>(rows);
+    sequences_.assign(count, {.tokens = 1, .position = 0, .pages = {&page, 1}});
+    output_rows_.resize(count);
+    for (size_t i = 0; i < count; ++i) output_rows_[i] = static_cast<int32_t>(i);
+    const ops::GpuStepArrays arrays = gpu_->begin_step(
+        {.ids = std::span(ids).first(count), .sequences = sequences_, .output_rows = output_rows_},
+        rows);
+    forward(arrays, rows, rows);
+    gpu_->capture(rows, [&] { forward(arrays, rows, rows); });
+    gpu_->wait();
+    graphs_.push_back(rows);
+  }
+}
+
+int GpuEngine::graph_rows(const Batch& batch) const {
+  if (context_.profile != nullptr) return 0;  // operators are timed one by one
+  for (const SequenceSlice& slice : batch.sequences) {
+    if (slice.num_tokens != 1 || !slice.sample) return 0;
+  }
+  const auto found =
+      std::lower_bound(graphs_.begin(), graphs_.end(), static_cast<int>(batch.sequences.size()));
+  return found == graphs_.end() ? 0 : *found;
+}
+
+StepResult GpuEngine::step(const Batch& batch) {
+  check_batch(batch, info_);
+  const platform::ThreadPool::Burst burst(pool_);
+  lay_out(batch);
+  const int rows = graph_rows(batch);
+  const ops::GpuStepLayout layout = {
+      .ids = batch.tokens, .sequences = sequences_, .output_rows = output_rows_};
+  const auto outputs = static_cast<int64_t>(output_rows_.size());
+  const ops::GpuStepArrays arrays = gpu_->begin_step(layout, rows);
+  if (rows == 0) {
+    forward(arrays, static_cast<int64_t>(batch.tokens.size()), outputs);
+  } else if (!gpu_->replay(rows)) {
+    forward(arrays, rows, rows);
+  }
   const auto bytes = static_cast<size_t>(outputs * info_.vocab_size) * sizeof(float);
   if (outputs > 0) {
     gpu_->read(device_logits_, bytes, reinterpret_cast<std::byte*>(logits_.data()));

@@ -93,6 +93,10 @@ std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& options
         experts_on_gpu ? "all weights" : "all weights but routed experts, which are the CPU's");
     auto engine = std::make_unique<GpuEngine>(file, options, std::move(gpu), experts_on_gpu);
     load_weights(*engine, options);
+    if (options.use_cuda_graph) {
+      if (options.on_progress) options.on_progress(1.0, "capturing graphs");
+      engine->capture_graphs();
+    }
     return engine;
   }
   auto engine = std::make_unique<CpuEngine>(file, options);

@@ -4,12 +4,13 @@
 // so the workspace's stack order holds on the device as well.
 //
 // A step:   begin_step(layout)  uploads the step's arrays and plans attention
-//           forward             enqueues operators
+//           forward             enqueues operators, or replay() what was captured of them
 //           read(), wait()      results in page-locked host memory
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -96,7 +97,15 @@ class Gpu {
   static size_t experts_workspace_bytes(const Tensor& gate, int64_t tokens, int used);
   virtual bool has_expert_kernels(DType type) const = 0;
   virtual void prepare(const GpuSizes& sizes) = 0;
-  virtual GpuStepArrays begin_step(const GpuStepLayout& layout) = 0;
+  // rows: 0, or for a graph of so many tokens, one each of as many sequences: the step's are filled
+  // up with padding, whose results nobody reads.
+  virtual GpuStepArrays begin_step(const GpuStepLayout& layout, int rows = 0) = 0;
+  // Captures what enqueue() puts on the stream, after a begin_step() for `rows`; nothing of it
+  // runs.
+  virtual void capture(int rows, const std::function<void()>& enqueue) = 0;
+  // Enqueues the graph for the step begun. False: there is none, or it was captured with another
+  // plan of attention; then enqueue the operators themselves.
+  virtual bool replay(int rows) = 0;
   // Copies to page-locked memory, valid after wait().
   virtual void read(const void* device, size_t bytes, std::byte* host) = 0;
   virtual void write(const std::byte* host, size_t bytes, void* device) = 0;

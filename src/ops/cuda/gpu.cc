@@ -86,8 +86,19 @@ class CudaGpu : public Gpu {
   }
   bool has_expert_kernels(DType type) const override { return quant::has_panels(type); }
   void prepare(const GpuSizes& sizes) override { step_.emplace(sizes); }
-  GpuStepArrays begin_step(const GpuStepLayout& layout) override {
-    return step_->begin(layout, stream_.get());
+  GpuStepArrays begin_step(const GpuStepLayout& layout, int rows) override {
+    return step_->begin(layout, rows, stream_.get());
+  }
+  void capture(int rows, const std::function<void()>& enqueue) override {
+    graphs_.push_back({rows, step_->plan(),
+                       platform::cuda::Graph::capture(stream_, [&](cudaStream_t) { enqueue(); })});
+  }
+  bool replay(int rows) override {
+    const auto found = std::find_if(graphs_.begin(), graphs_.end(),
+                                    [&](const Captured& g) { return g.rows == rows; });
+    if (found == graphs_.end() || found->plan != step_->plan()) return false;
+    found->graph.launch(stream_.get());
+    return true;
   }
   void read(const void* device, size_t bytes, std::byte* host) override {
     TANDEM_CUDA_CALL(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_.get()));
@@ -348,8 +359,15 @@ class CudaGpu : public Gpu {
     linear(workspace, gated, tokens, {&down, 1});
   }
 
+  struct Captured {
+    int rows;
+    StepOnDevice::Plan plan;
+    platform::cuda::Graph graph;
+  };
+
   std::string name_;
   Stream stream_;
+  std::vector<Captured> graphs_;
   Event mark_;
   PinnedMemory upload_;
   std::vector<DeviceMemory> memory_;

@@ -45,14 +45,18 @@ StepOnDevice::StepOnDevice(const GpuSizes& sizes)
     if (cuda::has_mla_hopper() && platform::find_gpus().list.front().compute == 90) {
       form_ = cuda::MlaForm::kHopper;
     }
-    attention_sizes_ = cuda::mla_sizes({sizes.heads, sizes.cache.page_size}, sizes.max_tokens);
+    launch_sizes_ = cuda::mla_sizes({sizes.heads, sizes.cache.page_size}, sizes.max_tokens);
+    graph_sizes_ = launch_sizes_;
   } else {
-    attention_sizes_ = cuda::gqa_sizes(gqa_shape(sizes), sizes.max_tokens, sizes.max_sequences,
-                                       cuda::PlanFor::kLaunch);
+    launch_sizes_ = cuda::gqa_sizes(gqa_shape(sizes), sizes.max_tokens, sizes.max_sequences,
+                                    cuda::PlanFor::kLaunch);
+    graph_sizes_ = cuda::gqa_sizes(gqa_shape(sizes), sizes.max_sequences, sizes.max_sequences,
+                                   cuda::PlanFor::kGraph);
   }
-  plan_staged_ = PinnedMemory(attention_sizes_.plan_bytes);
-  plan_memory_ = DeviceMemory(attention_sizes_.plan_bytes);
-  scratch_ = DeviceMemory(attention_sizes_.scratch_bytes);
+  const size_t plan_bytes = std::max(launch_sizes_.plan_bytes, graph_sizes_.plan_bytes);
+  plan_staged_ = PinnedMemory(plan_bytes);
+  plan_memory_ = DeviceMemory(plan_bytes);
+  scratch_ = DeviceMemory(std::max(launch_sizes_.scratch_bytes, graph_sizes_.scratch_bytes));
   memory_ = {plan_staged_.data(), plan_memory_.data(), scratch_.data()};
 }
 
@@ -63,11 +67,12 @@ StepOnDevice::Array StepOnDevice::add(int count) {
   return array;
 }
 
-GpuStepArrays StepOnDevice::begin(const GpuStepLayout& layout, cudaStream_t stream) {
+GpuStepArrays StepOnDevice::begin(const GpuStepLayout& layout, int rows, cudaStream_t stream) {
   lay_out(layout);
+  if (rows > 0) pad(rows);
   TANDEM_CUDA_CALL(
       cudaMemcpyAsync(device_.data(), staged_.data(), bytes_, cudaMemcpyHostToDevice, stream));
-  plan(stream);
+  make_plan(rows > 0 ? cuda::PlanFor::kGraph : cuda::PlanFor::kLaunch, stream);
   return {on_device(ids_), on_device(positions_), on_device(output_rows_)};
 }
 
@@ -100,15 +105,35 @@ void StepOnDevice::lay_out(const GpuStepLayout& layout) {
   TANDEM_CHECK(token == tokens_, "sequences have {} tokens, the step {}", token, tokens_);
 }
 
-void StepOnDevice::plan(cudaStream_t stream) {
+// Rows without a request: token 0 at position 0 that is stored nowhere and sees no keys.
+void StepOnDevice::pad(int rows) {
+  TANDEM_CHECK(requests_ == tokens_ && tokens_ <= rows && rows <= sizes_.max_sequences,
+               "{} tokens of {} requests for a graph of {}", tokens_, requests_, rows);
+  for (int i = tokens_; i < rows; ++i) {
+    on_host(ids_)[i] = 0;
+    on_host(positions_)[i] = 0;
+    on_host(slots_)[i] = -1;
+    on_host(output_rows_)[i] = i;
+    on_host(keys_)[i] = 0;
+    on_host(last_page_keys_)[i] = 1;
+    on_host(token_starts_)[i + 1] = on_host(token_starts_)[tokens_];
+    on_host(page_starts_)[i + 1] = on_host(page_starts_)[tokens_];
+  }
+  requests_ = latent_ ? requests_ : rows;
+  tokens_ = rows;
+}
+
+void StepOnDevice::make_plan(cuda::PlanFor purpose, cudaStream_t stream) {
   const cuda::AttentionBatch batch = {on_host(token_starts_), on_host(page_starts_), on_host(keys_),
                                       requests_};
+  const bool graph = purpose == cuda::PlanFor::kGraph;
+  const cuda::AttentionSizes& sizes = graph ? graph_sizes_ : launch_sizes_;
+  plan_ = {};
   if (latent_) {
-    mla_plan_ = cuda::plan_mla({sizes_.heads, sizes_.cache.page_size}, batch, attention_sizes_,
-                               memory_, stream);
+    plan_.mla =
+        cuda::plan_mla({sizes_.heads, sizes_.cache.page_size}, batch, sizes, memory_, stream);
   } else {
-    gqa_plan_ = cuda::plan_gqa(gqa_shape(sizes_), batch, cuda::PlanFor::kLaunch, attention_sizes_,
-                               memory_, stream);
+    plan_.gqa = cuda::plan_gqa(gqa_shape(sizes_), batch, purpose, sizes, memory_, stream);
   }
 }
 
@@ -116,7 +141,7 @@ void StepOnDevice::attention(const KvLayer& layer, const float* q, float scale, 
                              cudaStream_t stream) const {
   if (latent_) {
     cuda::mla_attention({.shape = {sizes_.heads, layer.page_size},
-                         .plan = mla_plan_,
+                         .plan = plan_.mla,
                          .form = form_,
                          .memory = memory_,
                          .cache = cuda_cache(layer),
@@ -129,7 +154,7 @@ void StepOnDevice::attention(const KvLayer& layer, const float* q, float scale, 
     return;
   }
   cuda::gqa_attention({.shape = gqa_shape(sizes_),
-                       .plan = gqa_plan_,
+                       .plan = plan_.gqa,
                        .memory = memory_,
                        .cache = cuda_cache(layer),
                        .q = q,

@@ -18,8 +18,16 @@ class StepOnDevice {
  public:
   explicit StepOnDevice(const GpuSizes& sizes);
 
-  // Uploads the arrays and plans attention. The step before must be over.
-  GpuStepArrays begin(const GpuStepLayout& layout, cudaStream_t stream);
+  // Uploads the arrays and plans attention, padded to `rows` unless 0. The step before must be
+  // over.
+  GpuStepArrays begin(const GpuStepLayout& layout, int rows, cudaStream_t stream);
+  // What a graph was captured with, and may be replayed with again.
+  struct Plan {
+    cuda::MlaPlan mla;
+    cuda::GqaPlan gqa;
+    bool operator==(const Plan&) const = default;
+  };
+  const Plan& plan() const { return plan_; }
 
   int tokens() const { return tokens_; }
   const int32_t* slots() const { return on_device(slots_); }  // [T] page * page_size + place
@@ -38,7 +46,8 @@ class StepOnDevice {
     return reinterpret_cast<const int32_t*>(device_.data() + a.offset);
   }
   void lay_out(const GpuStepLayout& layout);
-  void plan(cudaStream_t stream);
+  void pad(int rows);
+  void make_plan(cuda::PlanFor purpose, cudaStream_t stream);
 
   GpuSizes sizes_;
   size_t bytes_ = 0;
@@ -50,12 +59,11 @@ class StepOnDevice {
 
   bool latent_;
   cuda::MlaForm form_ = cuda::MlaForm::kAmpere;
-  cuda::AttentionSizes attention_sizes_ = {};
+  cuda::AttentionSizes launch_sizes_ = {}, graph_sizes_ = {};
   platform::cuda::PinnedMemory plan_staged_;
   platform::cuda::DeviceMemory plan_memory_, scratch_;
   cuda::AttentionMemory memory_ = {};
-  cuda::MlaPlan mla_plan_;
-  cuda::GqaPlan gqa_plan_;
+  Plan plan_;
   int tokens_ = 0;
   int requests_ = 0;
 };
