@@ -161,6 +161,7 @@ void add_bench(CLI::App& app, int* exit_code) {
   verb->add_option(flag("cpu_isa"), options->engine.cpu_isa,
                    "kernels for this instruction set; default: the best that the CPU has");
   add_numa_option(*verb, options->engine.numa);
+  add_device_options(*verb, options->engine);
   verb->add_option(flag("kv_type"), options->kv_type, "f16, bf16 or f32");
   verb->callback([options, exit_code] {
     options->engine.kv_type = parse_kv_type(options->kv_type);

@@ -212,6 +212,7 @@ void add_chat(CLI::App& app, int* exit_code) {
       ->check(CLI::Range(0, 4096));
   verb->add_option(flag("cpu_isa"), options->engine.cpu_isa, "generic, avx2, avx512 or amx");
   add_numa_option(*verb, options->engine.numa);
+  add_device_options(*verb, options->engine);
   verb->add_option(flag("kv_type"), options->kv_type, "f16, bf16 or f32");
   verb->callback([options, exit_code] {
     chat(*options);

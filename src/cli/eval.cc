@@ -260,6 +260,7 @@ void add_eval(CLI::App& app, int* exit_code) {
       ->check(CLI::Range(1, 1 << 16));
   verb->add_option(flag("cpu_isa"), options->engine.cpu_isa, "generic, avx2, avx512 or amx");
   add_numa_option(*verb, options->engine.numa);
+  add_device_options(*verb, options->engine);
   verb->add_option("--threads," + flag("cpu_infer"), options->engine.threads, "worker threads")
       ->check(CLI::Range(0, 4096));
   verb->add_option(flag("kv_type"), options->kv_type, "f32, f16 or bf16");

@@ -28,7 +28,6 @@ struct ServeOptions {
   std::string kv_type = "f16";
   std::string log_level = "info";
   int cache_lens = 32768;
-  bool use_cuda_graph = true;
   engine::Options engine;
   scheduler::Options scheduler;
   server::Options server;
@@ -41,8 +40,7 @@ struct RefusedFlag {
 };
 constexpr RefusedFlag kRefused[] = {
     {"optimize_config_path",
-     "placement rules come with the GPU engine; this build places everything on the CPU"},
-    {"device", "this build runs on the CPU"},
+     "placement rules are not understood yet; --device and --cpu_moe place the weights"},
     {"model_dir", "use --model_path"},
     {"web", "there is no web page yet"},
     {"memory_gpu_only", "there is no GPU cache in this build"},
@@ -149,6 +147,7 @@ void add_options(CLI::App* verb, ServeOptions& o) {
                    "worker threads; 0: one for each core")
       ->check(CLI::Range(0, 4096));
   add_numa_option(*verb, o.engine.numa);
+  add_device_options(*verb, o.engine);
   add(verb, "cpu_isa", o.engine.cpu_isa,
       "generic, avx2, avx512 or amx; empty: the best of this machine");
   verb->add_flag(
@@ -174,7 +173,7 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   // Graphs are the GPU's: on the CPU both settings mean the same.
   verb->add_flag("--use_cuda_graph,--use-cuda-graph,!--no-use_cuda_graph,!--no-use-cuda-graph",
-                 o.use_cuda_graph, "accepted: there is no GPU in this build");
+                 o.engine.use_cuda_graph, "on a GPU: replay captured steps of generation");
   for (const RefusedFlag& refused : kRefused) refuse(verb, refused.name, refused.reason);
   for (const char* name : kDead) refuse(verb, name, "it had no effect in the original either");
 }

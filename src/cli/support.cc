@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/error.h"
+#include "cli/flags.h"
 
 namespace tandem::cli {
 
@@ -33,6 +34,15 @@ void add_numa_option(CLI::App& verb, bool& numa) {
           "auto: split large weights over the NUMA nodes, one copy in all; off: ignore nodes")
       ->check(CLI::IsMember({"auto", "off"}))
       ->default_str("auto");
+}
+
+void add_device_options(CLI::App& verb, engine::Options& options) {
+  verb.add_option("--device", options.device,
+                  "auto: the GPU where there is one that the model runs on; cpu; cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  verb.add_flag(flag("cpu_moe"), options.cpu_moe,
+                "keep routed experts in host memory even if they fit into the GPU's");
 }
 
 }  // namespace tandem::cli

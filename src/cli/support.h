@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/dtype.h"
+#include "engine/load.h"
 
 namespace CLI {
 class App;
@@ -19,5 +20,8 @@ DType parse_kv_type(const std::string& name);
 
 // --numa auto|off
 void add_numa_option(CLI::App& verb, bool& numa);
+
+// --device auto|cpu|cuda, --cpu_moe
+void add_device_options(CLI::App& verb, engine::Options& options);
 
 }  // namespace tandem::cli

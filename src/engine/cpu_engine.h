@@ -6,9 +6,9 @@
 
 #include "engine/kv_cache.h"
 #include "engine/load.h"
+#include "engine/sampler.h"
 #include "models/model.h"
 #include "ops/context.h"
-#include "ops/sample.h"
 #include "platform/thread_pool.h"
 
 namespace tandem::engine {
@@ -33,7 +33,6 @@ class CpuEngine : public LocalEngine {
  private:
   // Lays the batch out for the decoder: positions and pages of each token, the rows to sample from.
   models::ForwardBatch lay_out(const Batch& batch);
-  void sample_slices(const Batch& batch);
 
   platform::ThreadPool pool_;
   std::unique_ptr<models::Decoder> decoder_;
@@ -42,14 +41,12 @@ class CpuEngine : public LocalEngine {
   KvCache cache_;
   ops::Context context_;
 
-  std::vector<int32_t> positions_;           // [T]
-  std::vector<const int32_t*> pages_;        // [T] page list of the token's sequence
-  std::vector<int32_t> output_rows_;         // last token of each slice that samples
-  std::vector<int32_t> output_of_;           // [B] row of logits_, -1: the slice does not sample
-  std::vector<float> logits_;                // [B, V]
-  std::vector<SampledToken> tokens_;         // [B]
-  std::vector<TokenLogprob> top_;            // [B, kMaxTopLogprobs]
-  std::vector<ops::SampleScratch> scratch_;  // one for each thread
+  std::vector<int32_t> positions_;     // [T]
+  std::vector<const int32_t*> pages_;  // [T] page list of the token's sequence
+  std::vector<int32_t> output_rows_;   // last token of each slice that samples
+  std::vector<int32_t> output_of_;     // [B] row of logits_, -1: the slice does not sample
+  std::vector<float> logits_;          // [B, V]
+  Sampler sampler_;
 };
 
 }  // namespace tandem::engine

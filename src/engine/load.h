@@ -22,9 +22,12 @@ class Profile;
 namespace tandem::engine {
 
 struct Options {
-  int threads = 0;      // worker threads, the caller included; 0: one for each physical core
-  bool numa = true;     // split large weights over the NUMA nodes (--numa auto)
-  std::string cpu_isa;  // "", "generic", "avx2", "avx512", "amx"
+  int threads = 0;   // worker threads, the caller included; 0: one for each physical core
+  bool numa = true;  // split large weights over the NUMA nodes (--numa auto)
+  std::string device = "auto";  // "cpu", "cuda", or "auto": the GPU where there is one
+  bool cpu_moe = false;         // routed experts stay on the CPU even if they would fit
+  bool use_cuda_graph = true;   // replay captured steps of generation (--use_cuda_graph)
+  std::string cpu_isa;          // "", "generic", "avx2", "avx512", "amx"
   int32_t cache_tokens =
       32768;              // KV tokens shared by all requests (--cache_lens), rounded up to pages
   int32_t page_size = 0;  // 0: 256 for MLA, 64 for the rest

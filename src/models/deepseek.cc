@@ -34,28 +34,28 @@ void split_joint_kv_b(const Weights& layer, const ModelConfig& c, MlaWeights& w)
   const int64_t heads = c.heads, rank = c.mla.kv_lora, nope = c.mla.nope_dim,
                 value = c.mla.value_dim;
   const Weights::Rows joint = layer.rows("attn_kv_b.weight", shape(heads * (nope + value), rank));
-  float* k_b = layer.store().allocate(heads * rank * nope);
-  float* v_b = layer.store().allocate(heads * value * rank);
+  std::vector<float> k_b(static_cast<size_t>(heads * rank * nope));
+  std::vector<float> v_b(static_cast<size_t>(heads * value * rank));
   std::vector<float> row(static_cast<size_t>(rank));
   int64_t source = 0;  // row of the joint matrix
   for (int64_t h = 0; h < heads; ++h) {
     for (int64_t i = 0; i < nope; ++i) {
       quant::dequantize_row(joint.matrix, source++, row.data());
       for (int64_t r = 0; r < rank; ++r)
-        k_b[(h * rank + r) * nope + i] = row[static_cast<size_t>(r)];
+        k_b[static_cast<size_t>((h * rank + r) * nope + i)] = row[static_cast<size_t>(r)];
     }
     for (int64_t i = 0; i < value; ++i) {
-      quant::dequantize_row(joint.matrix, source++, v_b + (h * value + i) * rank);
+      quant::dequantize_row(joint.matrix, source++, v_b.data() + (h * value + i) * rank);
     }
   }
-  w.k_b = {.data = k_b, .dtype = DType::kF32, .shape = shape(heads, rank, nope)};
-  w.v_b = {.data = v_b, .dtype = DType::kF32, .shape = shape(heads, value, rank)};
+  w.k_b = layer.store().keep(std::move(k_b), shape(heads, rank, nope));
+  w.v_b = layer.store().keep(std::move(v_b), shape(heads, value, rank));
 }
 
 class DeepSeek : public Decoder {
  public:
-  DeepSeek(const gguf::File& file, ModelConfig config, int nodes)
-      : Decoder(file, std::move(config), nodes) {
+  DeepSeek(const gguf::File& file, ModelConfig config, const Placement& placement)
+      : Decoder(file, std::move(config), placement) {
     for (int i = 0; i < config_.layers; ++i) layers_.push_back(load_layer(layer_weights(i)));
   }
 
@@ -159,8 +159,9 @@ class DeepSeek : public Decoder {
 
 }  // namespace
 
-std::unique_ptr<Decoder> create_deepseek(const gguf::File& file, ModelConfig config, int nodes) {
-  return std::make_unique<DeepSeek>(file, std::move(config), nodes);
+std::unique_ptr<Decoder> create_deepseek(const gguf::File& file, ModelConfig config,
+                                         const Placement& placement) {
+  return std::make_unique<DeepSeek>(file, std::move(config), placement);
 }
 
 }  // namespace tandem::models

@@ -7,6 +7,7 @@
 
 namespace tandem::models {
 
-std::unique_ptr<Decoder> create_deepseek(const gguf::File& file, ModelConfig config, int nodes);
+std::unique_ptr<Decoder> create_deepseek(const gguf::File& file, ModelConfig config,
+                                         const Placement& placement);
 
 }  // namespace tandem::models

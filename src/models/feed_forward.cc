@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "moe/gpu_experts.h"
 #include "ops/linear.h"
 
 namespace tandem::models {
@@ -12,17 +13,7 @@ using ops::Workspace;
 
 void dense_forward(ops::Context& ctx, const moe::ExpertWeights& w, float* h, int64_t tokens,
                    float* residual) {
-  Workspace::Scope scope(ctx.workspace);
-  float* hidden = scope.floats(static_cast<size_t>(tokens * w.down.cols()));  // [T, F]
-
-  ops::linear_gated(ctx, h, tokens, w.gate, w.up, hidden);
-  ops::linear(ctx, hidden, tokens, {{.w = w.down, .y = h, .residual = residual}});
-}
-
-size_t dense_workspace_bytes(const moe::ExpertWeights& w, int64_t tokens, int threads) {
-  const int64_t hidden = w.down.cols();
-  return Workspace::aligned(static_cast<size_t>(tokens * hidden) * sizeof(float)) +
-         ops::linear_workspace_bytes(tokens, std::max(hidden, w.gate.cols()), threads);
+  ops::feed_forward(ctx, h, tokens, w.gate, w.up, {.w = w.down, .y = h, .residual = residual});
 }
 
 }  // namespace
@@ -92,14 +83,26 @@ int64_t feed_forward(ops::Context& ctx, const FeedForward& ffn, moe::Grouping& g
 }
 
 size_t feed_forward_workspace_bytes(const FeedForward& ffn, int64_t tokens, int threads) {
-  if (!ffn.router) return dense_workspace_bytes(ffn.dense, tokens, threads);
+  if (!ffn.router) return ops::feed_forward_workspace_bytes(tokens, ffn.dense.gate, threads);
   const auto floats = [&](int64_t per_token) {
     return Workspace::aligned(static_cast<size_t>(tokens * per_token) * sizeof(float));
   };
   const size_t routing = floats(ffn.routing.experts) + 2 * floats(ffn.routing.used) + floats(1);
+  const size_t experts =
+      ffn.router.device == Device::kCuda
+          ? moe::experts_beside_gpu_workspace_bytes(ffn.experts, tokens, ffn.routing.used)
+          : moe::experts_workspace_bytes(ffn.experts, tokens, ffn.routing.used, threads);
   return routing +
-         std::max(ops::linear_workspace_bytes(tokens, ffn.router.cols(), threads),
-                  moe::experts_workspace_bytes(ffn.experts, tokens, ffn.routing.used, threads));
+         std::max(ops::linear_workspace_bytes(tokens, ffn.router.cols(), threads), experts);
+}
+
+size_t feed_forward_host_workspace_bytes(const FeedForward& ffn, int64_t tokens, int threads) {
+  if (!ffn.router || ffn.router.device == Device::kCpu ||
+      ffn.experts.routed.gate.device == Device::kCuda) {
+    return 0;
+  }
+  return moe::experts_workspace_bytes({.routed = ffn.experts.routed, .shared = {}}, tokens,
+                                      ffn.routing.used, threads);
 }
 
 }  // namespace tandem::models

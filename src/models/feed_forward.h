@@ -23,5 +23,7 @@ FeedForward load_feed_forward(const Weights& layer, const ModelConfig& config, i
 int64_t feed_forward(ops::Context& ctx, const FeedForward& ffn, moe::Grouping& grouping, float* h,
                      int64_t tokens, float* residual);
 size_t feed_forward_workspace_bytes(const FeedForward& ffn, int64_t tokens, int threads);
+// Of the host, for routed experts in its memory beside activations on a GPU.
+size_t feed_forward_host_workspace_bytes(const FeedForward& ffn, int64_t tokens, int threads);
 
 }  // namespace tandem::models

@@ -23,8 +23,8 @@ struct AttentionWeights {
 
 class Llama : public Decoder {
  public:
-  Llama(const gguf::File& file, ModelConfig config, int nodes)
-      : Decoder(file, std::move(config), nodes) {
+  Llama(const gguf::File& file, ModelConfig config, const Placement& placement)
+      : Decoder(file, std::move(config), placement) {
     const ModelConfig& c = config_;
     const int64_t q_width = int64_t{c.heads} * c.key_dim;
     const int64_t k_width = int64_t{c.kv_heads} * c.key_dim;
@@ -105,8 +105,9 @@ class Llama : public Decoder {
 
 }  // namespace
 
-std::unique_ptr<Decoder> create_llama(const gguf::File& file, ModelConfig config, int nodes) {
-  return std::make_unique<Llama>(file, std::move(config), nodes);
+std::unique_ptr<Decoder> create_llama(const gguf::File& file, ModelConfig config,
+                                      const Placement& placement) {
+  return std::make_unique<Llama>(file, std::move(config), placement);
 }
 
 }  // namespace tandem::models

@@ -8,6 +8,7 @@
 
 namespace tandem::models {
 
-std::unique_ptr<Decoder> create_llama(const gguf::File& file, ModelConfig config, int nodes);
+std::unique_ptr<Decoder> create_llama(const gguf::File& file, ModelConfig config,
+                                      const Placement& placement);
 
 }  // namespace tandem::models

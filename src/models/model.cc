@@ -29,20 +29,21 @@ int64_t fixed_bytes(const gguf::File& file) {
 
 }  // namespace
 
-Decoder::Decoder(const gguf::File& file, ModelConfig config, int nodes)
+Decoder::Decoder(const gguf::File& file, ModelConfig config, const Placement& placement)
     : config_(std::move(config)),
       file_(file),
-      store_(file, nodes),
+      store_(file, placement),
       fixed_weight_bytes_(fixed_bytes(file)) {
   const Weights global = weights();
   const Shape table = shape(config_.vocab, config_.hidden);
   embedding_ = global.matrix("token_embd.weight", table);
   output_norm_ = global.vector("output_norm.weight", config_.hidden);
   output_ = global.has("output.weight") ? global.matrix("output.weight", table) : embedding_;
-  if (const Tensor factors = global.optional_vector("rope_freqs.weight", config_.rope.dims / 2)) {
-    config_.rope.factors = factors.f32();
+  if (global.has("rope_freqs.weight")) {
+    rope_factors_ = global.host_vector("rope_freqs.weight", config_.rope.dims / 2);
+    config_.rope.factors = rope_factors_.data();
   }
-  rope_frequencies_ = ops::rope_frequencies(config_.rope);
+  rope_frequencies_ = store_.keep(ops::rope_frequencies(config_.rope));
   for (int i = 0; i < config_.layers; ++i) {
     const Weights layer = layer_weights(i);
     layers_.push_back({.attention_norm = layer.vector("attn_norm.weight", config_.hidden),
@@ -99,13 +100,22 @@ size_t Decoder::workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLa
   return 2 * floats(tokens * config_.hidden) + floats(tokens * config_.rope.dims) + half;
 }
 
-std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens, int nodes) {
+size_t Decoder::host_workspace_bytes(int64_t tokens, int threads) const {
+  size_t bytes = 0;
+  for (const Layer& layer : layers_) {
+    bytes = std::max(bytes, feed_forward_host_workspace_bytes(layer.ffn, tokens, threads));
+  }
+  return bytes;
+}
+
+std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens,
+                                        const Placement& placement) {
   ModelConfig config = read_config(file);
   std::unique_ptr<Decoder> decoder;
   if (config.mla.kv_lora > 0) {
-    decoder = create_deepseek(file, std::move(config), nodes);
+    decoder = create_deepseek(file, std::move(config), placement);
   } else {
-    decoder = create_llama(file, std::move(config), nodes);
+    decoder = create_llama(file, std::move(config), placement);
   }
   const moe::RoutingConfig& routing = decoder->config().moe.routing;
   if (routing.experts > 0) {

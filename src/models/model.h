@@ -49,9 +49,11 @@ class Decoder {
   // Scratch that a step of at most `tokens` tokens and `outputs` logits rows takes.
   size_t workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLayer& cache,
                          int threads) const;
+  // On the host, beside a GPU.
+  size_t host_workspace_bytes(int64_t tokens, int threads) const;
 
  protected:
-  Decoder(const gguf::File& file, ModelConfig config, int nodes);
+  Decoder(const gguf::File& file, ModelConfig config, const Placement& placement);
 
   // What every layer of a step shares.
   struct Step {
@@ -83,19 +85,21 @@ class Decoder {
   Tensor output_norm_;  // [M]
   Tensor output_;       // [V, M]
   std::vector<Layer> layers_;
-  std::vector<double> rope_frequencies_;  // [rope dims / 2]
+  std::vector<float> rope_factors_;           // [rope dims / 2] or none
+  const double* rope_frequencies_ = nullptr;  // [rope dims / 2], where operators read them
   moe::Grouping grouping_;
   int64_t fixed_weight_bytes_ =
       0;  // read by every step: all matrices but routed experts and the embedding table
   int64_t step_weight_bytes_ = 0;
 
   friend std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens,
-                                                 int nodes);
+                                                 const Placement& placement);
 };
 
 // The decoder for the file's architecture, for steps of at most max_tokens tokens, with the places
 // of its weights but not yet the weights. The file must outlive it. Throws Error for unknown
 // architectures and files that do not fit their metadata.
-std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens, int nodes = 1);
+std::unique_ptr<Decoder> create_decoder(const gguf::File& file, int64_t max_tokens,
+                                        const Placement& placement = {});
 
 }  // namespace tandem::models

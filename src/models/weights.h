@@ -9,25 +9,34 @@
 
 #include "base/tensor.h"
 #include "gguf/file.h"
+#include "ops/gpu.h"
 #include "ops/pack.h"
 #include "ops/weight_memory.h"
 
 namespace tandem::models {
 
+// Where weights live. Without a GPU everything is on the CPU.
+struct Placement {
+  ops::Gpu* gpu = nullptr;
+  bool routed_experts_on_gpu = false;
+  int nodes = 1;  // NUMA nodes over which large stacks in host memory are split
+
+  Device of(std::string_view tensor) const;
+};
+
 // Owns a model's weights. Vectors, and matrices that change their form, are decoded when they are
 // looked up; all other matrices get their places then and are filled together, by fill().
 class WeightStore {
  public:
-  // nodes: NUMA nodes over which large stacks are split.
-  WeightStore(const gguf::File& file, int nodes);
+  WeightStore(const gguf::File& file, const Placement& placement);
 
-  float* allocate(int64_t count) {
-    return buffers_.emplace_back(static_cast<size_t>(count)).data();
-  }
+  // Values that the model's operators read, where they read them: on the GPU if there is one.
+  Tensor keep(std::vector<float> values, const Shape& shape);
+  const double* keep(std::vector<double> values);
   // The matrix, or stack of matrices, in the layout that its type's kernels read. To be filled.
   Tensor place(const gguf::TensorInfo& info);
 
-  // Memory that fill() takes, and the bytes of the file that it reads.
+  // Host memory that fill() takes, and the bytes of the file that it reads.
   int64_t memory_bytes() const { return memory_.used(); }
   int64_t file_bytes() const { return file_bytes_; }
   // on_bytes may be empty; see ops::pack. Throws Error.
@@ -39,11 +48,16 @@ class WeightStore {
     Tensor tensor;
   };
 
+  void fill_device(ops::Context& ctx, const std::function<void(int64_t bytes)>& on_bytes);
+
   const gguf::File& file_;
+  Placement placement_;
   ops::WeightMemory memory_;
-  std::vector<Placed> placed_;
+  std::vector<Placed> placed_;  // in host memory
+  std::vector<Placed> device_placed_;
   int64_t file_bytes_ = 0;
-  std::deque<std::vector<float>> buffers_;
+  std::deque<std::vector<float>> floats_;
+  std::deque<std::vector<double>> doubles_;
 };
 
 class Weights {
@@ -61,8 +75,10 @@ class Weights {
   Tensor matrix(const std::string& name, const Shape& shape) const;
   Tensor optional_matrix(const std::string& name, const Shape& shape) const;
 
-  // A vector as float32. [n]
+  // A vector as float32, where operators read it. [n]
   Tensor vector(const std::string& name, int64_t n) const;
+  // The same in host memory.
+  std::vector<float> host_vector(const std::string& name, int64_t n) const;
   Tensor optional_vector(const std::string& name, int64_t n) const;
 
   // The rows of a matrix that is going to change its form.

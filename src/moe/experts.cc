@@ -18,6 +18,7 @@
 #include <new>
 #include <utility>
 
+#include "moe/gpu_experts.h"
 #include "ops/linear.h"
 #include "ops/products.h"
 #include "quant/types.h"
@@ -334,6 +335,7 @@ size_t experts_workspace_bytes(const ExpertLayer& layer, int64_t tokens, int use
 void run_experts(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping,
                  const ExpertStep& step) {
   const ops::Profile::Scope timed(ctx.profile, ops::Op::kExperts);
+  if (ctx.gpu != nullptr) return run_experts_beside_gpu(ctx, layer, grouping, step);
   grouping.assign(step.ids, step.tokens, static_cast<int>(layer.routed.gate.shape.inner(2)),
                   step.used);
   Operator(ctx, layer, grouping, step).run();

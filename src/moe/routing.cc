@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "ops/gpu.h"
+
 namespace tandem::moe {
 namespace {
 
@@ -92,6 +94,20 @@ void route(ops::Context& ctx, const RoutingConfig& config, float* logits, int64_
   const ops::Profile::Scope timed(ctx.profile, ops::Op::kRoute);
   TANDEM_CHECK(config.experts <= kMaxExperts && config.used <= config.experts, "{} of {} experts",
                config.used, config.experts);
+  if (ctx.gpu != nullptr) {
+    return ctx.gpu->route({.logits = logits,
+                           .selection_bias = config.selection_bias,
+                           .ids = ids,
+                           .weights = weights,
+                           .experts = config.experts,
+                           .used = config.used,
+                           .gating = static_cast<uint8_t>(config.gating),
+                           .normalise = config.normalise,
+                           .scale = config.scale,
+                           .groups = config.groups,
+                           .groups_used = config.groups_used,
+                           .tokens = tokens});
+  }
   // About 2 ns for each expert; a parallel loop costs some 2 us.
   const int64_t tokens_per_piece = std::max(1, 1024 / config.experts);
   ctx.pool.parallel_for(tokens, tokens_per_piece, [&](int64_t begin, int64_t end, int) {

@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "kernels/cpu/latent.h"
+#include "ops/gpu.h"
 
 namespace tandem::ops {
 namespace {
@@ -216,6 +217,7 @@ struct Call {
 }  // namespace
 
 int64_t kv_page_bytes(const KvLayer& layer) {
+  if (layer.device == Device::kCuda) return Gpu::page_bytes(layer);
   return layer.page_size / cpu::kAttentionTile * layer.kv_heads *
          (key_tile_bytes(layer) + value_tile_bytes(layer));
 }
@@ -223,6 +225,7 @@ int64_t kv_page_bytes(const KvLayer& layer) {
 void append_kv(Context& ctx, const KvLayer& layer, const PagedTokens& where, const float* k,
                const float* v) {
   const Profile::Scope timed(ctx.profile, Op::kAppendKv);
+  if (ctx.gpu != nullptr) return ctx.gpu->append_kv(layer, k, v);
   const int64_t bytes = element_bytes(layer.dtype);
   const int64_t key_dim = layer.key_dim, value_dim = layer.value_dim;
   // A key that becomes a column costs about 1 ns an element: 2 us of work.
@@ -259,6 +262,7 @@ void append_kv(Context& ctx, const KvLayer& layer, const PagedTokens& where, con
 }
 
 size_t attention_workspace_bytes(const KvLayer& layer, int64_t tokens, int threads) {
+  if (layer.device == Device::kCuda) return 0;  // the Gpu has its own
   const auto count = static_cast<size_t>(tokens);
   return static_cast<size_t>(threads) * scratch_floats(layer) * sizeof(float) +
          Workspace::aligned(partial_floats(layer, threads) * sizeof(float)) +
@@ -268,6 +272,7 @@ size_t attention_workspace_bytes(const KvLayer& layer, int64_t tokens, int threa
 void attention(Context& ctx, const KvLayer& layer, const PagedTokens& where, const float* q,
                int64_t heads, float scale, float* out) {
   const Profile::Scope timed(ctx.profile, Op::kAttention);
+  if (ctx.gpu != nullptr) return ctx.gpu->attention(layer, q, scale, out);
   const int threads = ctx.pool.size();
   const BlockForm form = block_form(layer, heads);
   const auto tokens = static_cast<size_t>(where.tokens);

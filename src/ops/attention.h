@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "base/tensor.h"
 #include "ops/context.h"
 #include "ops/linear.h"
 
@@ -24,6 +25,7 @@ struct KvLayer {
   int key_dim;
   int value_dim;
   bool shared_values;
+  Device device = Device::kCpu;  // on the GPU pages lie as kernels/cuda/kv_cache.h says
 };
 
 // Where each token of the step stands.

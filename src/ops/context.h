@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 
 #include "base/check.h"
 #include "kernels/cpu/kernels.h"
@@ -14,9 +15,13 @@ namespace tandem::ops {
 // Scratch memory of one step, taken in stack order. Sized at start; running over is our bug.
 class Workspace {
  public:
-  static constexpr size_t kAlignment = 64;  // a cache line, and the widest vector load
+  // Four cache lines: what CUDA's own allocations have, and FlashInfer expects.
+  static constexpr size_t kAlignment = 256;
 
   explicit Workspace(size_t bytes);
+  // Over memory that the caller owns, of the host or of a device, aligned as above.
+  explicit Workspace(std::span<std::byte> memory)
+      : data_(memory.data()), capacity_(memory.size()) {}
 
   // Gives back at the end of a scope what was taken in it.
   class Scope {
@@ -45,16 +50,22 @@ class Workspace {
   struct Free {
     void operator()(std::byte* p) const;
   };
-  std::unique_ptr<std::byte, Free> data_;
+  std::unique_ptr<std::byte, Free> owned_;
+  std::byte* data_;
   size_t capacity_;
   size_t used_ = 0;
 };
 
+class Gpu;
+
 struct Context {
   platform::ThreadPool& pool;
   const cpu::Table& cpu;
-  Workspace& workspace;
+  Workspace& workspace;        // where activations are: on the GPU if there is one
   Profile* profile = nullptr;  // null: not measured
+  Gpu* gpu = nullptr;          // null: everything happens on the CPU
+  // With a GPU: scratch on the host, for operators whose weights are there.
+  Workspace* host_workspace = nullptr;
 };
 
 }  // namespace tandem::ops

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ops/gpu.h"
 #include "quant/panels.h"
 
 namespace tandem::ops {
@@ -17,6 +18,7 @@ int64_t rows_per_piece(int64_t width) { return std::max<int64_t>(1, 16384 / widt
 void rms_norm(Context& ctx, RowsView x, int64_t rows, const Tensor& weight, float epsilon,
               RowsView y) {
   const Profile::Scope timed(ctx.profile, Op::kNorm);
+  if (ctx.gpu != nullptr) return ctx.gpu->rms_norm(x, rows, weight, epsilon, y);
   const int64_t n = weight.cols();
   ctx.pool.parallel_for(rows, rows_per_piece(n), [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
@@ -31,6 +33,7 @@ void rms_norm(Context& ctx, RowsView x, int64_t rows, const Tensor& weight, floa
 
 void embed(Context& ctx, const Tensor& table, const int32_t* ids, int64_t tokens, float* out) {
   const Profile::Scope timed(ctx.profile, Op::kEmbed);
+  if (ctx.gpu != nullptr) return ctx.gpu->embed(table, ids, tokens, out);
   const int64_t width = table.cols();
   ctx.pool.parallel_for(tokens, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
@@ -43,6 +46,7 @@ void embed(Context& ctx, const Tensor& table, const int32_t* ids, int64_t tokens
 void copy_columns(Context& ctx, HeadsView from, HeadsView to, int64_t tokens, int64_t heads,
                   int64_t width) {
   const Profile::Scope timed(ctx.profile, Op::kElementwise);
+  if (ctx.gpu != nullptr) return ctx.gpu->copy_columns(from, to, tokens, heads, width);
   ctx.pool.parallel_for(
       tokens, rows_per_piece(heads * width), [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; ++t) {
@@ -57,6 +61,7 @@ void copy_columns(Context& ctx, HeadsView from, HeadsView to, int64_t tokens, in
 void gather_rows(Context& ctx, const float* x, const int32_t* rows, int64_t count, int64_t width,
                  float* out) {
   const Profile::Scope timed(ctx.profile, Op::kElementwise);
+  if (ctx.gpu != nullptr) return ctx.gpu->gather_rows(x, rows, count, width, out);
   ctx.pool.parallel_for(count, rows_per_piece(width), [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) std::copy_n(x + rows[i] * width, width, out + i * width);
   });

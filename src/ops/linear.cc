@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "ops/gpu.h"
 #include "quant/activation.h"
 #include "quant/types.h"
 
@@ -57,6 +58,21 @@ void finish(const Context& ctx, const Projection& p, const Tile& tile) {
   }
 }
 
+// y = silu(x gate^T) * (x up^T). y: [T, n] f32
+void gated(Context& ctx, const float* x, int64_t tokens, const Tensor& gate, const Tensor& up,
+           float* y) {
+  Workspace::Scope scope(ctx.workspace);
+  Inputs inputs(ctx, scope, x, tokens, gate.cols());
+  const Product product = {.w = &gate,
+                           .up = &up,
+                           .x = inputs.for_weights(gate),
+                           .up_x = inputs.for_weights(up),
+                           .y = y,
+                           .y_stride = gate.rows(),
+                           .tokens = tokens};
+  run_products(ctx, {&product, 1}, [](int64_t, const Tile&) {});
+}
+
 }  // namespace
 
 size_t activation_bytes(DType weight_dtype, int64_t rows, int64_t k) {
@@ -103,6 +119,9 @@ void linear(Context& ctx, const float* x, int64_t tokens,
             std::initializer_list<Projection> projections) {
   const Profile::Scope timed(ctx.profile, Op::kLinear);
   TANDEM_CHECK(projections.size() <= kMostProjections, "{} matrices", projections.size());
+  if (ctx.gpu != nullptr) {
+    return ctx.gpu->linear(ctx.workspace, x, tokens, {projections.begin(), projections.size()});
+  }
   Workspace::Scope scope(ctx.workspace);
   Inputs inputs(ctx, scope, x, tokens, projections.begin()->w.cols());
   std::array<Product, kMostProjections> products;
@@ -119,19 +138,22 @@ void linear(Context& ctx, const float* x, int64_t tokens,
   });
 }
 
-void linear_gated(Context& ctx, const float* x, int64_t tokens, const Tensor& gate,
-                  const Tensor& up, float* y) {
+void feed_forward(Context& ctx, const float* x, int64_t tokens, const Tensor& gate,
+                  const Tensor& up, const Projection& down) {
   const Profile::Scope timed(ctx.profile, Op::kLinear);
+  if (ctx.gpu != nullptr) {
+    return ctx.gpu->feed_forward(ctx.workspace, x, tokens, gate, up, down);
+  }
   Workspace::Scope scope(ctx.workspace);
-  Inputs inputs(ctx, scope, x, tokens, gate.cols());
-  const Product product = {.w = &gate,
-                           .up = &up,
-                           .x = inputs.for_weights(gate),
-                           .up_x = inputs.for_weights(up),
-                           .y = y,
-                           .y_stride = gate.rows(),
-                           .tokens = tokens};
-  run_products(ctx, {&product, 1}, [](int64_t, const Tile&) {});
+  float* hidden = scope.floats(static_cast<size_t>(tokens * gate.rows()));  // [T, n]
+  gated(ctx, x, tokens, gate, up, hidden);
+  linear(ctx, hidden, tokens, {down});
+}
+
+size_t feed_forward_workspace_bytes(int64_t tokens, const Tensor& gate, int threads) {
+  // Twice what the CPU takes between the matrices: on the GPU both of them may have an output.
+  return 2 * Workspace::aligned(static_cast<size_t>(tokens * gate.rows()) * sizeof(float)) +
+         linear_workspace_bytes(tokens, std::max(gate.rows(), gate.cols()), threads);
 }
 
 size_t linear_per_head_workspace_bytes(int64_t tokens, const Tensor& w) {
@@ -141,6 +163,7 @@ size_t linear_per_head_workspace_bytes(int64_t tokens, const Tensor& w) {
 
 void linear_per_head(Context& ctx, HeadsView x, int64_t tokens, const Tensor& w, HeadsView y) {
   const Profile::Scope timed(ctx.profile, Op::kLinear);
+  if (ctx.gpu != nullptr) return ctx.gpu->linear_per_head(ctx.workspace, x, tokens, w, y);
   const int64_t heads = w.shape.inner(2);
   const int64_t k = w.cols();
   Workspace::Scope scope(ctx.workspace);

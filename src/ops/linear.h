@@ -31,9 +31,10 @@ struct Projection {
 void linear(Context& ctx, const float* x, int64_t tokens,
             std::initializer_list<Projection> projections);
 
-// y = silu(x gate^T) * (x up^T). x: [T, k]; gate, up: [n, k]; y: [T, n] f32
-void linear_gated(Context& ctx, const float* x, int64_t tokens, const Tensor& gate,
-                  const Tensor& up, float* y);
+// down applied to silu(x gate^T) * (x up^T). x: [T, k]; gate, up: [n, k]; down.w: [*, n]
+void feed_forward(Context& ctx, const float* x, int64_t tokens, const Tensor& gate,
+                  const Tensor& up, const Projection& down);
+size_t feed_forward_workspace_bytes(int64_t tokens, const Tensor& gate, int threads);
 
 // Scratch that either takes for `tokens` rows of at most k columns.
 size_t linear_workspace_bytes(int64_t tokens, int64_t k, int threads);

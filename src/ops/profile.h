@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string_view>
 
 namespace tandem::ops {
@@ -36,6 +37,8 @@ class Profile {
   };
 
   void clear() { entries_ = {}; }
+  // Called before an operator's clock stops: waits for what it only started.
+  void settle_by(std::function<void()> settle) { settle_ = std::move(settle); }
   const Entry& of(Op op) const { return entries_[static_cast<size_t>(op)]; }
 
   // Times an operator from here to the end of the scope; scopes inside are counted to the outer
@@ -49,6 +52,7 @@ class Profile {
     }
     ~Scope() {
       if (profile_ == nullptr || --profile_->depth_ > 0) return;
+      if (profile_->settle_) profile_->settle_();
       Entry& entry = profile_->current();
       ++entry.calls;
       entry.seconds +=
@@ -73,6 +77,7 @@ class Profile {
   Entry& current() { return entries_[static_cast<size_t>(op_)]; }
 
   std::array<Entry, kNumOps> entries_ = {};
+  std::function<void()> settle_;
   int depth_ = 0;
   Op op_ = Op::kEmbed;  // of the outermost scope, while there is one
   std::chrono::steady_clock::time_point start_;

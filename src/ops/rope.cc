@@ -5,6 +5,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "ops/gpu.h"
+
 namespace tandem::ops {
 namespace {
 
@@ -38,10 +40,13 @@ std::vector<double> rope_frequencies(const RopeConfig& config) {
   return frequencies;
 }
 
-void fill_rope_table(Context& ctx, const RopeConfig& config, const std::vector<double>& frequencies,
+void fill_rope_table(Context& ctx, const RopeConfig& config, const double* frequencies,
                      const int32_t* positions, int64_t tokens, float* table) {
   const Profile::Scope timed(ctx.profile, Op::kRope);
-  const auto half = static_cast<int64_t>(frequencies.size());
+  if (ctx.gpu != nullptr) {
+    return ctx.gpu->fill_rope_table(config, frequencies, positions, tokens, table);
+  }
+  const int64_t half = config.dims / 2;
   const bool interleaved = config.style == RopeStyle::kInterleaved;
   const int64_t step = interleaved ? 2 : 1;       // from a pair's cos to the next pair's
   const int64_t to_sin = interleaved ? 1 : half;  // from a pair's cos to its sin
@@ -50,7 +55,7 @@ void fill_rope_table(Context& ctx, const RopeConfig& config, const std::vector<d
   ctx.pool.parallel_for(tokens, tokens_per_piece, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
       for (int64_t i = 0; i < half; ++i) {
-        const double angle = positions[t] * frequencies[static_cast<size_t>(i)];
+        const double angle = positions[t] * frequencies[i];
         float* cos = table + t * half * 2 + i * step;
         cos[0] = static_cast<float>(std::cos(angle)) * config.magnitude;
         cos[to_sin] = static_cast<float>(std::sin(angle)) * config.magnitude;
@@ -62,6 +67,7 @@ void fill_rope_table(Context& ctx, const RopeConfig& config, const std::vector<d
 void rope(Context& ctx, const RopeConfig& config, const float* table, HeadsView x, int64_t tokens,
           int64_t heads) {
   const Profile::Scope timed(ctx.profile, Op::kRope);
+  if (ctx.gpu != nullptr) return ctx.gpu->rope(config, table, x, tokens, heads);
   // 8 K rotated elements are some 2 us of work.
   const int64_t grain = std::max<int64_t>(1, 8192 / (heads * config.dims));
   ctx.pool.parallel_for(tokens, grain, [&](int64_t begin, int64_t end, int) {

@@ -30,8 +30,9 @@ struct RopeConfig {
 // Angles per position of one pair of dimensions each. [dims / 2]
 std::vector<double> rope_frequencies(const RopeConfig& config);
 
-// cos and sin of the step's positions, as cpu::RopeParams wants them for the style. [T, dims] f32
-void fill_rope_table(Context& ctx, const RopeConfig& config, const std::vector<double>& frequencies,
+// cos and sin of the step's positions, as cpu::RopeParams wants them for the style. frequencies:
+// [dims / 2]; table: [T, dims] f32
+void fill_rope_table(Context& ctx, const RopeConfig& config, const double* frequencies,
                      const int32_t* positions, int64_t tokens, float* table);
 
 // Rotates config.dims columns in place. x: [T, heads, dims]

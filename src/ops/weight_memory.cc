@@ -6,16 +6,16 @@
 #include "quant/parts.h"
 
 namespace tandem::ops {
-namespace {
 
-// Without its data.
-Tensor form_of(DType dtype, const Shape& shape, int nodes) {
+Tensor WeightMemory::form_of(DType dtype, const Shape& shape, int nodes) {
   const bool panels = quant::has_panels(dtype);
   Tensor form = {
       .dtype = dtype, .layout = panels ? Layout::kPanels : Layout::kRows, .shape = shape};
   if (panels) form.parts = quant::parts_for(quant::stack_bytes(form), nodes);
   return form;
 }
+
+namespace {
 
 int64_t alignment_of(const Tensor& form) { return form.parts > 1 ? quant::kPartAlignment : 64; }
 

@@ -14,6 +14,8 @@ class WeightMemory {
   // before it is filled (ops/pack.h).
   WeightMemory(int64_t bytes, int nodes) : arena_(bytes), nodes_(nodes) {}
 
+  // A matrix [n, k] or a stack [E, n, k] in the layout that its type's kernels read, without data.
+  static Tensor form_of(DType dtype, const Shape& shape, int nodes);
   // What place() takes at most for a matrix [n, k] or a stack [E, n, k].
   static int64_t bytes_of(DType dtype, const Shape& shape, int nodes);
   Tensor place(DType dtype, const Shape& shape);

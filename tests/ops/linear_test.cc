@@ -96,9 +96,13 @@ TEST(Linear, BlocksOfTokens) {
   }
 }
 
-TEST(Linear, GatedIsSiluOfOneTimesTheOther) {
+// Behind the identity, whose products leave every value as it is.
+TEST(Linear, FeedForwardIsSiluOfOneTimesTheOther) {
   constexpr int64_t kColumns = 512, kRows = 136;
   const cpu::Table& generic = cpu::tables()[0];
+  std::vector<float> identity(kRows * kRows);
+  for (int64_t i = 0; i < kRows; ++i) identity[static_cast<size_t>(i * kRows + i)] = 1.0F;
+  const Tensor down = {.data = identity.data(), .shape = shape(kRows, kRows)};
   for (const auto& [gate_type, up_type] :
        {std::pair{DType::kQ4_K, DType::kQ4_K}, std::pair{DType::kQ6_K, DType::kQ4_0}}) {
     RandomStack gate(gate_type, 1, kRows, kColumns, 1), up(up_type, 1, kRows, kColumns, 2);
@@ -109,11 +113,12 @@ TEST(Linear, GatedIsSiluOfOneTimesTheOther) {
       generic.silu_mul(expected.data(), factor.data(), expected.data(), tokens * kRows);
       for (const Way& way : kWays) {
         platform::ThreadPool pool({.threads = way.threads, .pin = false});
-        Workspace workspace(linear_workspace_bytes(tokens, kColumns, way.threads));
+        const Tensor gate_parts = gate.in_parts(way.parts);
+        Workspace workspace(feed_forward_workspace_bytes(tokens, gate_parts, way.threads));
         Context ctx{pool, cpu::select(), workspace};
         std::vector<float> y(expected.size());
-        linear_gated(ctx, x.data(), tokens, gate.in_parts(way.parts), up.in_parts(way.parts),
-                     y.data());
+        feed_forward(ctx, x.data(), tokens, gate_parts, up.in_parts(way.parts),
+                     {.w = down, .y = y.data()});
         EXPECT_TRUE(same(y, expected)) << tokens << " tokens, " << way.threads << " threads";
       }
     }

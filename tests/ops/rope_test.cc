@@ -16,7 +16,8 @@ class Rope : public ::testing::Test {
                             int64_t width, int64_t offset, const std::vector<int32_t>& positions) {
     const auto tokens = static_cast<int64_t>(positions.size());
     std::vector<float> table(static_cast<size_t>(tokens * config.dims));
-    fill_rope_table(ctx_, config, rope_frequencies(config), positions.data(), tokens, table.data());
+    fill_rope_table(ctx_, config, rope_frequencies(config).data(), positions.data(), tokens,
+                    table.data());
     rope(ctx_, config, table.data(), {x.data() + offset, heads * width, width}, tokens, heads);
     return x;
   }

@@ -145,9 +145,9 @@ __global__ void combine_kernel(CombineParams p) {
   if (at >= p.width) return;
   float4 sum = {0.0F, 0.0F, 0.0F, 0.0F};
   for (int rank = 0; rank < p.used; ++rank) {
-    const int slot = __ldg(p.slot_of + t * p.used + rank);
+    const int slot = p.slot_of[t * p.used + rank];
     if (slot < 0) continue;
-    const float w = __ldg(p.weights + t * p.used + rank);
+    const float w = p.weights[t * p.used + rank];
     const float4 v = *reinterpret_cast<const float4*>(p.results + int64_t{slot} * p.width + at);
     sum = {fmaf(w, v.x, sum.x), fmaf(w, v.y, sum.y), fmaf(w, v.z, sum.z), fmaf(w, v.w, sum.w)};
   }

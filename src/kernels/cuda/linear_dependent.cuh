@@ -3,7 +3,8 @@
 // last block. GPUs before compute capability 9.0 run the same kernels one after the other.
 //
 // A kernel launched so may start before its predecessor has finished. It must call
-// wait_for_previous() before it reads or writes anything but weights.
+// wait_for_previous() before it reads or writes anything but weights, and must not read what other
+// kernels wrote through the read-only cache (__ldg): that may hold what was there before.
 #pragma once
 
 #include <cuda_runtime.h>

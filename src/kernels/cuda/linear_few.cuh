@@ -55,7 +55,7 @@ struct FewStage {
 #pragma unroll
     for (int tile = 0; tile < kTokenTiles; ++tile) {
       const auto* from = reinterpret_cast<const uint2*>(x[tile] + 32 * j);
-      const uint2 b[2] = {__ldg(from), __ldg(from + 4)};
+      const uint2 b[2] = {from[0], from[4]};
       float products[Q::kGroups][4] = {}, ones[Q::kGroups][4] = {};
 #pragma unroll
       for (int half = 0; half < 2; ++half) {

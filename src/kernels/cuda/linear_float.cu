@@ -21,9 +21,9 @@ __device__ float2 as_floats(uint32_t pair, __nv_bfloat16) {
 
 template <typename T>
 __device__ void load8(const T* p, float (&v)[8]) {
-  const uint4 raw = __ldg(reinterpret_cast<const uint4*>(p));
+  const uint4 raw = reinterpret_cast<const uint4*>(p)[0];
   if constexpr (sizeof(T) == 4) {
-    const uint4 more = __ldg(reinterpret_cast<const uint4*>(p) + 1);
+    const uint4 more = reinterpret_cast<const uint4*>(p)[1];
     const uint32_t words[8] = {raw.x, raw.y, raw.z, raw.w, more.x, more.y, more.z, more.w};
     for (int i = 0; i < 8; ++i) v[i] = __uint_as_float(words[i]);
   } else {

@@ -47,9 +47,9 @@ struct ExpertGroups {
   const TokenGroup* list;  // [*count]
   const int* count;
 
-  __device__ int group_count() const { return __ldg(count); }
+  __device__ int group_count() const { return *count; }
   __device__ TokenGroup group(int i) const {
-    const int4 g = __ldg(reinterpret_cast<const int4*>(list) + i);
+    const int4 g = reinterpret_cast<const int4*>(list)[i];
     return {g.x, g.y, g.z, g.w};
   }
 };
@@ -111,7 +111,7 @@ struct GatedJob : JobBase, Groups {
   }
   __device__ const __nv_bfloat16* x_row(const TokenGroup& group, int token) const {
     const int slot = group.first + token;
-    return this->x + (slot_token == nullptr ? slot : __ldg(slot_token + slot)) * this->x_stride;
+    return this->x + (slot_token == nullptr ? slot : slot_token[slot]) * this->x_stride;
   }
   __device__ void store(const TokenGroup& group, int tile, int row, int token,
                         const float (&value)[2][2]) const {

@@ -1,0 +1,177 @@
+// Sizes memory on both sides at start; step() enqueues, waits once, samples.
+#include "engine/gpu_engine.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "engine/sizes.h"
+
+namespace tandem::engine {
+namespace {
+
+// Tokens of the graphs that are captured; a step takes the next larger one.
+constexpr int kGraphRows[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128};
+
+std::span<std::byte> take(ops::Gpu& gpu, size_t bytes, const char* purpose) {
+  return {gpu.allocate(static_cast<int64_t>(bytes), purpose), bytes};
+}
+
+std::vector<ops::KvLayer> allocate_cache(ops::Gpu& gpu, ops::KvLayer form, int layers, int pages) {
+  std::vector<ops::KvLayer> cache;
+  for (int i = 0; i < layers; ++i) {
+    form.data = gpu.allocate(form.page_bytes * pages, "the KV cache");
+    cache.push_back(form);
+  }
+  return cache;
+}
+
+std::span<float> pinned_floats(ops::Gpu& gpu, size_t count) {
+  return {reinterpret_cast<float*>(gpu.pinned(count * sizeof(float)).data()), count};
+}
+
+}  // namespace
+
+GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique_ptr<ops::Gpu> gpu,
+                     bool routed_experts_on_gpu)
+    : gpu_(std::move(gpu)),
+      pool_({.threads = options.threads, .pin = true, .numa = options.numa}),
+      decoder_(models::create_decoder(file,
+                                      std::max(options.max_step_tokens, options.max_step_sequences),
+                                      {.gpu = gpu_.get(),
+                                       .routed_experts_on_gpu = routed_experts_on_gpu,
+                                       .nodes = pool_.nodes()})),
+      form_(cache_form(*decoder_, options, Device::kCuda)),
+      info_(make_info(*decoder_, options)),
+      workspace_(take(*gpu_,
+                      decoder_->workspace_bytes(info_.max_step_tokens, info_.max_step_sequences,
+                                                form_, pool_.size()),
+                      "working memory")),
+      host_workspace_(std::max<size_t>(
+          decoder_->host_workspace_bytes(info_.max_step_tokens, pool_.size()), 64)),
+      experts_on_gpu_(routed_experts_on_gpu),
+      cache_(allocate_cache(*gpu_, form_, decoder_->config().layers, info_.num_pages)),
+      context_{.pool = pool_,
+               .cpu = cpu::select(options.cpu_isa),
+               .workspace = workspace_,
+               .gpu = gpu_.get(),
+               .host_workspace = &host_workspace_},
+      sampler_(info_, pool_.size()) {
+  const auto logits =
+      static_cast<size_t>(info_.max_step_sequences) * static_cast<size_t>(info_.vocab_size);
+  device_logits_ = reinterpret_cast<float*>(take(*gpu_, logits * sizeof(float), "logits").data());
+  logits_ = pinned_floats(*gpu_, logits);
+  // A page may serve several sequences.
+  const int64_t most_pages = std::min<int64_t>(
+      int64_t{info_.num_pages} * info_.max_step_sequences,
+      int64_t{info_.max_step_sequences} * ((info_.context_length - 1) / info_.page_size + 1));
+  gpu_->prepare({.cache = form_,
+                 .heads = decoder_->config().heads,
+                 .max_tokens = info_.max_step_tokens,
+                 .max_sequences = info_.max_step_sequences,
+                 .max_pages = static_cast<int>(most_pages)});
+  sequences_.reserve(static_cast<size_t>(info_.max_step_sequences));
+  output_rows_.reserve(static_cast<size_t>(info_.max_step_sequences));
+  output_of_.reserve(static_cast<size_t>(info_.max_step_sequences));
+}
+
+// Packing takes buffers on the host, as operators there do.
+void GpuEngine::load_weights(const std::function<void(int64_t bytes)>& on_bytes) {
+  ops::Context host{pool_, context_.cpu, host_workspace_};
+  decoder_->load(host, on_bytes);
+}
+
+void GpuEngine::lay_out(const Batch& batch) {
+  sequences_.clear();
+  output_rows_.clear();
+  output_of_.clear();
+  int32_t token = 0;
+  for (const SequenceSlice& slice : batch.sequences) {
+    check_slice(slice, info_);
+    sequences_.push_back({slice.num_tokens, slice.position, slice.pages});
+    token += slice.num_tokens;
+    output_of_.push_back(slice.sample ? static_cast<int32_t>(output_rows_.size()) : -1);
+    if (slice.sample) output_rows_.push_back(token - 1);
+  }
+  for (const TokenId id : batch.tokens) {
+    TANDEM_CHECK(id >= 0 && id < info_.vocab_size, "token {} of {}", id, info_.vocab_size);
+  }
+}
+
+void GpuEngine::forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_t outputs) {
+  decoder_->forward(context_,
+                    {.ids = arrays.ids,
+                     .where = {.tokens = tokens, .positions = arrays.positions, .pages = nullptr},
+                     .output_rows = arrays.output_rows,
+                     .outputs = outputs,
+                     .logits = device_logits_},
+                    cache_);
+}
+
+// A step of each size runs once before it is captured, on tokens that are stored nowhere that
+// matters: kernels are loaded at their first launch, which a capture would not allow.
+void GpuEngine::capture_graphs() {
+  if (!experts_on_gpu_) return;  // the CPU's part of a step is not in the graph
+  const std::vector<int32_t> ids(static_cast<size_t>(info_.max_step_sequences));
+  const int32_t page = 0;
+  for (const int rows : kGraphRows) {
+    if (rows > info_.max_step_sequences) break;
+    const auto count = static_cast<size_t>(rows);
+    sequences_.assign(count, {.tokens = 1, .position = 0, .pages = {&page, 1}});
+    output_rows_.resize(count);
+    for (size_t i = 0; i < count; ++i) output_rows_[i] = static_cast<int32_t>(i);
+    const ops::GpuStepArrays arrays = gpu_->begin_step(
+        {.ids = std::span(ids).first(count), .sequences = sequences_, .output_rows = output_rows_},
+        rows);
+    forward(arrays, rows, rows);
+    gpu_->capture(rows, [&] { forward(arrays, rows, rows); });
+    gpu_->wait();
+    graphs_.push_back(rows);
+  }
+}
+
+int GpuEngine::graph_rows(const Batch& batch) const {
+  if (context_.profile != nullptr) return 0;  // operators are timed one by one
+  for (const SequenceSlice& slice : batch.sequences) {
+    if (slice.num_tokens != 1 || !slice.sample) return 0;
+  }
+  const auto found =
+      std::lower_bound(graphs_.begin(), graphs_.end(), static_cast<int>(batch.sequences.size()));
+  return found == graphs_.end() ? 0 : *found;
+}
+
+StepResult GpuEngine::step(const Batch& batch) {
+  check_batch(batch, info_);
+  const platform::ThreadPool::Burst burst(pool_);
+  lay_out(batch);
+  const int rows = graph_rows(batch);
+  const ops::GpuStepLayout layout = {
+      .ids = batch.tokens, .sequences = sequences_, .output_rows = output_rows_};
+  const auto outputs = static_cast<int64_t>(output_rows_.size());
+  const ops::GpuStepArrays arrays = gpu_->begin_step(layout, rows);
+  if (rows == 0) {
+    forward(arrays, static_cast<int64_t>(batch.tokens.size()), outputs);
+  } else if (!gpu_->replay(rows)) {
+    forward(arrays, rows, rows);
+  }
+  const auto bytes = static_cast<size_t>(outputs * info_.vocab_size) * sizeof(float);
+  if (outputs > 0) {
+    gpu_->read(device_logits_, bytes, reinterpret_cast<std::byte*>(logits_.data()));
+  }
+  gpu_->wait();
+  const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
+  return sampler_.sample(pool_, batch, logits_, output_of_);
+}
+
+void GpuEngine::profile_into(ops::Profile* profile) {
+  context_.profile = profile;
+  if (profile != nullptr) profile->settle_by([this] { gpu_->wait(); });
+}
+
+std::span<const float> GpuEngine::logits(int32_t sequence) const {
+  const int32_t row = output_of_[static_cast<size_t>(sequence)];
+  TANDEM_CHECK(row >= 0, "sequence {} of the last step has no logits", sequence);
+  const auto vocab = static_cast<size_t>(info_.vocab_size);
+  return logits_.subspan(static_cast<size_t>(row) * vocab, vocab);
+}
+
+}  // namespace tandem::engine

@@ -1,0 +1,61 @@
+// The engine with activations and cache on a GPU: one forward over the flat batch, enqueued on a
+// stream; routed experts there too or, in host memory, on the CPU; sampling on the CPU.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/load.h"
+#include "engine/sampler.h"
+#include "models/model.h"
+#include "ops/context.h"
+#include "ops/gpu.h"
+#include "platform/thread_pool.h"
+
+namespace tandem::engine {
+
+class GpuEngine : public LocalEngine {
+ public:
+  // Throws Error for a model that the GPU has no kernels for or that does not fit.
+  GpuEngine(const gguf::File& file, const Options& options, std::unique_ptr<ops::Gpu> gpu,
+            bool routed_experts_on_gpu);
+  void load_weights(const std::function<void(int64_t bytes)>& on_bytes);
+  // Captures the graphs of steps that only generate; after load_weights().
+  void capture_graphs();
+  int64_t weight_file_bytes() const { return decoder_->weight_file_bytes(); }
+
+  const EngineInfo& info() const override { return info_; }
+  StepResult step(const Batch& batch) override;
+  std::span<const float> logits(int32_t sequence) const override;
+  std::string_view architecture() const override { return decoder_->config().architecture; }
+  int64_t last_step_weight_bytes() const override { return decoder_->step_weight_bytes(); }
+  void profile_into(ops::Profile* profile) override;
+
+ private:
+  void lay_out(const Batch& batch);
+  // Enqueues the model over what begin_step() uploaded.
+  void forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_t outputs);
+  // The graph's rows for a batch that only generates; 0: there is no such graph.
+  int graph_rows(const Batch& batch) const;
+
+  std::unique_ptr<ops::Gpu> gpu_;  // outlives all that lies on it
+  platform::ThreadPool pool_;
+  std::unique_ptr<models::Decoder> decoder_;
+  ops::KvLayer form_;
+  EngineInfo info_;
+  ops::Workspace workspace_;       // on the GPU
+  ops::Workspace host_workspace_;  // for experts in host memory
+  bool experts_on_gpu_;
+  std::vector<ops::KvLayer> cache_;
+  ops::Context context_;
+  Sampler sampler_;
+
+  std::vector<ops::GpuStepLayout::Sequence> sequences_;  // [B]
+  std::vector<int> graphs_;                              // rows of each graph, ascending
+  std::vector<int32_t> output_rows_;                     // last token of each slice that samples
+  std::vector<int32_t> output_of_;  // [B] row of logits_, -1: the slice does not sample
+  float* device_logits_;            // [B, V]
+  std::span<float> logits_;         // [B, V] page-locked
+};
+
+}  // namespace tandem::engine

@@ -1,0 +1,19 @@
+// What engines on all devices size and check alike.
+#pragma once
+
+#include "engine/load.h"
+#include "models/model.h"
+
+namespace tandem::engine {
+
+// The cache of one layer: the model's form with the page size and type chosen. Pages of 256 tokens
+// are the original's for the small rows of MLA; 64 elsewhere keep the last, half-filled page of a
+// request small. Throws Error for a page size that is none.
+ops::KvLayer cache_form(const models::Decoder& decoder, const Options& options, Device device);
+
+EngineInfo make_info(const models::Decoder& decoder, const Options& options);
+
+void check_batch(const Batch& batch, const EngineInfo& info);
+void check_slice(const SequenceSlice& slice, const EngineInfo& info);
+
+}  // namespace tandem::engine

@@ -1,0 +1,396 @@
+// The operators over the launchers of kernels/cuda, on one stream.
+#include "ops/gpu.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include <cuda_bf16.h>
+
+#include "base/error.h"
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/experts.h"
+#include "kernels/cuda/kv_cache.h"
+#include "kernels/cuda/linear.h"
+#include "kernels/cuda/norm.h"
+#include "kernels/cuda/quant_rows.h"
+#include "kernels/cuda/rope.h"
+#include "kernels/cuda/routing.h"
+#include "ops/cuda/step.h"
+#include "platform/cuda/error.h"
+#include "platform/cuda/memory.h"
+#include "platform/cuda/stream.h"
+#include "platform/gpu.h"
+#include "quant/panels.h"
+
+namespace tandem::ops {
+namespace {
+
+using platform::cuda::DeviceMemory;
+using platform::cuda::Event;
+using platform::cuda::PinnedMemory;
+using platform::cuda::Stream;
+
+// A copy of this size runs at the bus's speed; one buffer is filled while nothing else happens.
+constexpr size_t kUploadBytes = size_t{64} << 20;
+
+// What a stack's kernels expect it to be.
+int rows_of(const Tensor& w) { return static_cast<int>(w.shape.inner(1)); }
+
+// Activations [rows, n] as bf16 in the workspace.
+__nv_bfloat16* rounded(Workspace::Scope& scope, const float* x, int64_t rows, int64_t n,
+                       cudaStream_t stream) {
+  auto* out = reinterpret_cast<__nv_bfloat16*>(
+      scope.bytes(static_cast<size_t>(rows * n) * sizeof(__nv_bfloat16)));
+  cuda::round_to_bf16(x, out, rows, n, stream);
+  return out;
+}
+
+class CudaGpu : public Gpu {
+ public:
+  explicit CudaGpu(const platform::Gpu& gpu) : name_(gpu.name), upload_(kUploadBytes) {}
+
+  std::byte* allocate(int64_t bytes, const char* purpose) override {
+    try {
+      return memory_.emplace_back(static_cast<size_t>(bytes)).data();
+    } catch (const Error& error) {
+      throw Error("{} on the GPU: {}", purpose, error.what());
+    }
+  }
+  int64_t free_bytes() const override {
+    size_t free = 0, total = 0;
+    TANDEM_CUDA_CALL(cudaMemGetInfo(&free, &total));
+    return static_cast<int64_t>(free);
+  }
+  const std::string& name() const override { return name_; }
+  void upload(std::span<const std::byte> host, std::byte* device) override {
+    TANDEM_CUDA_CALL(
+        cudaMemcpyAsync(device, host.data(), host.size(), cudaMemcpyHostToDevice, stream_.get()));
+    stream_.synchronize();
+  }
+  std::span<std::byte> upload_buffer() override { return {upload_.data(), upload_.bytes()}; }
+
+  std::string unsupported(const GpuSizes& s) const override {
+    if (s.cache.dtype == DType::kF32) return "its attention has no float32 cache";
+    if (s.cache.shared_values) {
+      const bool fits = s.cache.value_dim == cuda::kLatentDim &&
+                        s.cache.key_dim == cuda::kLatentDim + cuda::kLatentRope;
+      return fits ? "" : "its latent attention is built for rows of 512 + 64";
+    }
+    const bool fits =
+        s.cache.key_dim == s.cache.value_dim &&
+        cuda::gqa_supports({s.heads, s.cache.kv_heads, s.cache.key_dim, s.cache.page_size});
+    return fits ? "" : "its attention is built for heads of 64 or 128";
+  }
+  bool has_expert_kernels(DType type) const override { return quant::has_panels(type); }
+  void prepare(const GpuSizes& sizes) override { step_.emplace(sizes); }
+  GpuStepArrays begin_step(const GpuStepLayout& layout, int rows) override {
+    return step_->begin(layout, rows, stream_.get());
+  }
+  void capture(int rows, const std::function<void()>& enqueue) override {
+    graphs_.push_back({rows, step_->plan(),
+                       platform::cuda::Graph::capture(stream_, [&](cudaStream_t) { enqueue(); })});
+  }
+  bool replay(int rows) override {
+    const auto found = std::find_if(graphs_.begin(), graphs_.end(),
+                                    [&](const Captured& g) { return g.rows == rows; });
+    if (found == graphs_.end() || found->plan != step_->plan()) return false;
+    found->graph.launch(stream_.get());
+    return true;
+  }
+  void read(const void* device, size_t bytes, std::byte* host) override {
+    TANDEM_CUDA_CALL(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_.get()));
+  }
+  void write(const std::byte* host, size_t bytes, void* device) override {
+    TANDEM_CUDA_CALL(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_.get()));
+  }
+  std::span<std::byte> pinned(size_t bytes) override {
+    const auto pinned = std::find_if(pinned_.begin(), pinned_.end(),
+                                     [&](const PinnedMemory& m) { return m.bytes() >= bytes; });
+    if (pinned != pinned_.end()) return {pinned->data(), bytes};
+    return {pinned_.emplace_back(bytes).data(), bytes};
+  }
+  void mark() override { mark_.record(stream_.get()); }
+  void wait_for_mark() override { mark_.synchronize(); }
+  void wait() override { stream_.synchronize(); }
+
+  void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) override {
+    cuda::decode_rows({.w = table.data,
+                       .type = table.dtype,
+                       .n = static_cast<int>(table.rows()),
+                       .k = static_cast<int>(table.cols()),
+                       .ids = ids,
+                       .rows = static_cast<int>(tokens),
+                       .out = out,
+                       .out_stride = table.cols(),
+                       .to_bf16 = false},
+                      stream_.get());
+  }
+
+  void rms_norm(RowsView x, int64_t rows, const Tensor& weight, float epsilon,
+                RowsView y) override {
+    cuda::rms_norm({.x = {x.data, x.stride},
+                    .addend = {nullptr, 0},
+                    .weight = weight.f32(),
+                    .y = {y.data, y.stride},
+                    .n = weight.cols(),
+                    .rows = static_cast<int>(rows),
+                    .epsilon = epsilon},
+                   stream_.get());
+  }
+
+  void fill_rope_table(const RopeConfig& config, const double* frequencies,
+                       const int32_t* positions, int64_t tokens, float* table) override {
+    cuda::fill_rope_table({.positions = positions,
+                           .frequencies = frequencies,
+                           .table = table,
+                           .dims = config.dims,
+                           .interleaved = config.style == RopeStyle::kInterleaved,
+                           .magnitude = config.magnitude,
+                           .tokens = static_cast<int>(tokens)},
+                          stream_.get());
+  }
+
+  void rope(const RopeConfig& config, const float* table, HeadsView x, int64_t tokens,
+            int64_t heads) override {
+    cuda::rope({.x = x.data,
+                .token_stride = x.token_stride,
+                .head_stride = x.head_stride,
+                .table = table,
+                .dims = config.dims,
+                .interleaved = config.style == RopeStyle::kInterleaved,
+                .heads = static_cast<int>(heads),
+                .tokens = static_cast<int>(tokens)},
+               stream_.get());
+  }
+
+  void copy_columns(HeadsView from, HeadsView to, int64_t tokens, int64_t heads,
+                    int64_t width) override {
+    cuda::copy_columns({.from = from.data,
+                        .from_token_stride = from.token_stride,
+                        .from_head_stride = from.head_stride,
+                        .to = to.data,
+                        .to_token_stride = to.token_stride,
+                        .to_head_stride = to.head_stride,
+                        .width = static_cast<int>(width),
+                        .heads = static_cast<int>(heads),
+                        .tokens = static_cast<int>(tokens)},
+                       stream_.get());
+  }
+
+  void gather_rows(const float* x, const int32_t* rows, int64_t count, int64_t width,
+                   float* out) override {
+    cuda::gather_rows({.x = {x, width},
+                       .rows = rows,
+                       .out = {out, width},
+                       .n = width,
+                       .count = static_cast<int>(count)},
+                      stream_.get());
+  }
+
+  void linear(Workspace& workspace, const float* x, int64_t tokens,
+              std::span<const Projection> projections) override {
+    Workspace::Scope scope(workspace);
+    const int64_t k = projections.front().w.cols();
+    run_linear(x, rounded(scope, x, tokens, k, stream_.get()), k, tokens, projections);
+  }
+
+  void feed_forward(Workspace& workspace, const float* x, int64_t tokens, const Tensor& gate,
+                    const Tensor& up, const Projection& down) override {
+    Workspace::Scope scope(workspace);
+    const int64_t k = gate.cols(), hidden = gate.rows();
+    if (!quant::has_panels(gate.dtype) || gate.dtype != up.dtype ||
+        !quant::has_panels(down.w.dtype)) {
+      return feed_forward_in_floats(workspace, x, tokens, gate, up, down);
+    }
+    const __nv_bfloat16* in = rounded(scope, x, tokens, k, stream_.get());
+    auto* between = reinterpret_cast<__nv_bfloat16*>(
+        scope.bytes(static_cast<size_t>(tokens * hidden) * sizeof(__nv_bfloat16)));
+    cuda::linear_gated({.gate = gate.data,
+                        .up = up.data,
+                        .type = gate.dtype,
+                        .n = static_cast<int>(hidden),
+                        .x = in,
+                        .x_stride = k,
+                        .k = static_cast<int>(k),
+                        .tokens = static_cast<int>(tokens),
+                        .y = between,
+                        .y_stride = hidden},
+                       stream_.get());
+    run_linear(nullptr, between, hidden, tokens, {&down, 1});
+  }
+
+  void linear_per_head(Workspace& workspace, HeadsView x, int64_t tokens, const Tensor& w,
+                       HeadsView y) override {
+    Workspace::Scope scope(workspace);
+    // Whole rows of x, of which each head takes its columns.
+    const __nv_bfloat16* rows = rounded(scope, x.data, tokens, x.token_stride, stream_.get());
+    const int64_t heads = w.shape.inner(2);
+    for (int64_t h = 0; h < heads; ++h) {
+      cuda::LinearParams params = {.matrices = {},
+                                   .count = 1,
+                                   .x = rows + h * x.head_stride,
+                                   .x_stride = x.token_stride,
+                                   .x_f32 = x.data + h * x.head_stride,
+                                   .x_f32_stride = x.token_stride,
+                                   .k = static_cast<int>(w.cols()),
+                                   .tokens = static_cast<int>(tokens)};
+      params.matrices[0] = {.w = quant::rows_at(w, h, 0),
+                            .type = w.dtype,
+                            .n = rows_of(w),
+                            .bias = nullptr,
+                            .y = y.data + h * y.head_stride,
+                            .y_stride = y.token_stride,
+                            .add = false};
+      cuda::linear(params, stream_.get());
+    }
+  }
+
+  void append_kv(const KvLayer& layer, const float* k, const float* v) override {
+    const int64_t stride = int64_t{layer.kv_heads} * layer.key_dim;
+    cuda::append_kv({.keys = k,
+                     .key_stride = stride,
+                     .values = layer.shared_values ? nullptr : v,
+                     .value_stride = stride,
+                     .slots = step_->slots(),
+                     .cache = cuda_cache(layer),
+                     .tokens = step_->tokens()},
+                    stream_.get());
+  }
+
+  void attention(const KvLayer& layer, const float* q, float scale, float* out) override {
+    step_->attention(layer, q, scale, out, stream_.get());
+  }
+
+  void route(const GpuRouting& r) override {
+    cuda::route({.logits = r.logits,
+                 .selection_bias = r.selection_bias,
+                 .ids = r.ids,
+                 .weights = r.weights,
+                 .experts = r.experts,
+                 .used = r.used,
+                 .gating = static_cast<cuda::Gating>(r.gating),
+                 .normalise = r.normalise,
+                 .scale = r.scale,
+                 .groups = r.groups,
+                 .groups_used = r.groups_used,
+                 .tokens = static_cast<int>(r.tokens)},
+                stream_.get());
+  }
+
+  void experts(Workspace& workspace, const GpuExperts& e) override {
+    Workspace::Scope scope(workspace);
+    const int width = static_cast<int>(e.gate->cols());
+    const int count = static_cast<int>(e.gate->shape.inner(2));
+    const int hidden = rows_of(*e.gate);
+    const int tokens = static_cast<int>(e.tokens);
+    const __nv_bfloat16* x = rounded(scope, e.x, e.tokens, width, stream_.get());
+    cuda::run_experts({.gate = e.gate->data,
+                       .up = e.up->data,
+                       .down = e.down->data,
+                       .gate_type = e.gate->dtype,
+                       .down_type = e.down->dtype,
+                       .experts = count,
+                       .hidden = hidden,
+                       .width = width,
+                       .x = x,
+                       .x_stride = width,
+                       .ids = e.ids,
+                       .weights = e.weights,
+                       .tokens = tokens,
+                       .used = e.used,
+                       .residual = e.residual,
+                       .workspace = scope.bytes(
+                           cuda::experts_workspace_bytes(tokens, e.used, count, hidden, width))},
+                      stream_.get());
+  }
+
+  void add(const float* x, const float* sigmoid_factor, int64_t tokens, int64_t n,
+           float* y) override {
+    const int count = static_cast<int>(tokens);
+    if (sigmoid_factor == nullptr) {
+      cuda::add({{x, n}, {y, n}, {y, n}, n, count}, stream_.get());
+    } else {
+      cuda::multiply_add({{x, n}, sigmoid_factor, true, {y, n}, n, count}, stream_.get());
+    }
+  }
+
+ private:
+  // Matrices that read the same activations: as float32 for float32 weights, else as bf16.
+  void run_linear(const float* x, const __nv_bfloat16* x_bf16, int64_t k, int64_t tokens,
+                  std::span<const Projection> projections) {
+    cuda::LinearParams params = {.matrices = {},
+                                 .count = static_cast<int>(projections.size()),
+                                 .x = x_bf16,
+                                 .x_stride = k,
+                                 .x_f32 = x,
+                                 .x_f32_stride = k,
+                                 .k = static_cast<int>(k),
+                                 .tokens = static_cast<int>(tokens)};
+    int i = 0;
+    for (const Projection& p : projections) {
+      const bool add = p.residual != nullptr;
+      params.matrices[i++] = {.w = p.w.data,
+                              .type = p.w.dtype,
+                              .n = static_cast<int>(p.w.rows()),
+                              .bias = p.bias ? p.bias.f32() : nullptr,
+                              .y = add ? p.residual : p.y,
+                              .y_stride = p.w.rows(),
+                              .add = add};
+    }
+    cuda::linear(params, stream_.get());
+  }
+
+  // Float weights, or gate and up of different types: the fused kernel is for one panel type.
+  void feed_forward_in_floats(Workspace& workspace, const float* x, int64_t tokens,
+                              const Tensor& gate, const Tensor& up, const Projection& down) {
+    Workspace::Scope scope(workspace);
+    const int64_t hidden = gate.rows();
+    float* gated = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, F]
+    float* other = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, F]
+    const std::array<Projection, 2> both = {Projection{.w = gate, .y = gated},
+                                            Projection{.w = up, .y = other}};
+    linear(workspace, x, tokens, both);
+    cuda::silu_mul(
+        {{gated, hidden}, {other, hidden}, {gated, hidden}, hidden, static_cast<int>(tokens)},
+        stream_.get());
+    linear(workspace, gated, tokens, {&down, 1});
+  }
+
+  struct Captured {
+    int rows;
+    StepOnDevice::Plan plan;
+    platform::cuda::Graph graph;
+  };
+
+  std::string name_;
+  Stream stream_;
+  std::vector<Captured> graphs_;
+  Event mark_;
+  PinnedMemory upload_;
+  std::vector<DeviceMemory> memory_;
+  std::vector<PinnedMemory> pinned_;
+  std::optional<StepOnDevice> step_;
+};
+
+}  // namespace
+
+int64_t Gpu::page_bytes(const KvLayer& form) { return cuda::page_bytes(cuda_cache(form)); }
+
+size_t Gpu::experts_workspace_bytes(const Tensor& gate, int64_t tokens, int used) {
+  const int64_t width = gate.cols();
+  return Workspace::aligned(static_cast<size_t>(tokens * width) * sizeof(__nv_bfloat16)) +
+         Workspace::aligned(cuda::experts_workspace_bytes(static_cast<int>(tokens), used,
+                                                          static_cast<int>(gate.shape.inner(2)),
+                                                          rows_of(gate), static_cast<int>(width)));
+}
+
+std::unique_ptr<Gpu> open_gpu() {
+  const platform::Gpus gpus = platform::find_gpus();
+  if (gpus.list.empty()) throw Error("no GPU: {}", gpus.missing);
+  return std::make_unique<CudaGpu>(gpus.list.front());
+}
+
+}  // namespace tandem::ops

@@ -1,0 +1,147 @@
+// The operators on a GPU, behind plain types: rooms above ops, and builds without CUDA, know this
+// class alone. An operator of ops or moe whose context names a Gpu hands its operands on; all
+// activations are device memory then, and work is enqueued on one stream in the order of the calls,
+// so the workspace's stack order holds on the device as well.
+//
+// A step:   begin_step(layout)  uploads the step's arrays and plans attention
+//           forward             enqueues operators, or replay() what was captured of them
+//           read(), wait()      results in page-locked host memory
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/tensor.h"
+#include "ops/attention.h"
+#include "ops/elementwise.h"
+#include "ops/linear.h"
+#include "ops/rope.h"
+
+namespace tandem::ops {
+
+// What attention and the step's arrays are sized for.
+struct GpuSizes {
+  KvLayer cache;  // form of one layer
+  int heads;      // H
+  int max_tokens;
+  int max_sequences;
+  int max_pages;  // of all sequences of a step together
+};
+
+// A step as it is laid out on the host. Sequences' tokens follow each other.
+struct GpuStepLayout {
+  std::span<const int32_t> ids;  // [T]
+  struct Sequence {
+    int32_t tokens;
+    int32_t position;                // of the first
+    std::span<const int32_t> pages;  // of positions 0 .. position + tokens - 1
+  };
+  std::span<const Sequence> sequences;   // [B]
+  std::span<const int32_t> output_rows;  // tokens whose logits are wanted
+};
+// The same arrays on the device.
+struct GpuStepArrays {
+  const int32_t* ids;
+  const int32_t* positions;
+  const int32_t* output_rows;
+};
+
+// As moe::RoutingConfig.
+struct GpuRouting {
+  const float* logits;          // [T, E]
+  const float* selection_bias;  // [E] or null
+  int32_t* ids;                 // [T, K]
+  float* weights;               // [T, K]
+  int experts, used;
+  uint8_t gating;  // value of the GGUF key expert_gating_func
+  bool normalise;
+  float scale;
+  int groups, groups_used;
+  int64_t tokens;
+};
+
+// Routed experts: residual[t] += sum over ranks of weights * expert(x[t]).
+struct GpuExperts {
+  const Tensor* gate;  // [E, F, M]
+  const Tensor* up;    // [E, F, M]
+  const Tensor* down;  // [E, M, F]
+  const float* x;      // [T, M]
+  const int32_t* ids;  // [T, K]
+  const float* weights;
+  int64_t tokens;
+  int used;
+  float* residual;  // [T, M]
+};
+
+class Gpu {
+ public:
+  virtual ~Gpu() = default;
+
+  // Device memory that lives as long as this object, aligned to 256 bytes. Throws Error with what
+  // was wanted, for what, and what is free.
+  virtual std::byte* allocate(int64_t bytes, const char* purpose) = 0;
+  virtual int64_t free_bytes() const = 0;
+  virtual const std::string& name() const = 0;
+  // Copies to the device; done when it returns. Quick from upload_buffer().
+  virtual void upload(std::span<const std::byte> host, std::byte* device) = 0;
+  virtual std::span<std::byte> upload_buffer() = 0;  // page-locked
+
+  // Whether attention has kernels for the form; else the reason.
+  virtual std::string unsupported(const GpuSizes& sizes) const = 0;
+  static int64_t page_bytes(const KvLayer& form);
+  // Of the workspace, for experts() alone.
+  static size_t experts_workspace_bytes(const Tensor& gate, int64_t tokens, int used);
+  virtual bool has_expert_kernels(DType type) const = 0;
+  virtual void prepare(const GpuSizes& sizes) = 0;
+  // rows: 0, or for a graph of so many tokens, one each of as many sequences: the step's are filled
+  // up with padding, whose results nobody reads.
+  virtual GpuStepArrays begin_step(const GpuStepLayout& layout, int rows = 0) = 0;
+  // Captures what enqueue() puts on the stream, after a begin_step() for `rows`; nothing of it
+  // runs.
+  virtual void capture(int rows, const std::function<void()>& enqueue) = 0;
+  // Enqueues the graph for the step begun. False: there is none, or it was captured with another
+  // plan of attention; then enqueue the operators themselves.
+  virtual bool replay(int rows) = 0;
+  // Copies to page-locked memory, valid after wait().
+  virtual void read(const void* device, size_t bytes, std::byte* host) = 0;
+  virtual void write(const std::byte* host, size_t bytes, void* device) = 0;
+  virtual std::span<std::byte> pinned(size_t bytes) = 0;  // host memory for both, until the end
+  virtual void mark() = 0;                                // what was enqueued so far ...
+  virtual void wait_for_mark() = 0;                       // ... is done
+  virtual void wait() = 0;
+
+  virtual void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) = 0;
+  virtual void rms_norm(RowsView x, int64_t rows, const Tensor& weight, float epsilon,
+                        RowsView y) = 0;
+  virtual void fill_rope_table(const RopeConfig& config, const double* frequencies,
+                               const int32_t* positions, int64_t tokens, float* table) = 0;
+  virtual void rope(const RopeConfig& config, const float* table, HeadsView x, int64_t tokens,
+                    int64_t heads) = 0;
+  virtual void copy_columns(HeadsView from, HeadsView to, int64_t tokens, int64_t heads,
+                            int64_t width) = 0;
+  virtual void gather_rows(const float* x, const int32_t* rows, int64_t count, int64_t width,
+                           float* out) = 0;
+  virtual void linear(Workspace& workspace, const float* x, int64_t tokens,
+                      std::span<const Projection> projections) = 0;
+  // As ops::feed_forward.
+  virtual void feed_forward(Workspace& workspace, const float* x, int64_t tokens,
+                            const Tensor& gate, const Tensor& up, const Projection& down) = 0;
+  virtual void linear_per_head(Workspace& workspace, HeadsView x, int64_t tokens, const Tensor& w,
+                               HeadsView y) = 0;
+  virtual void append_kv(const KvLayer& layer, const float* k, const float* v) = 0;
+  virtual void attention(const KvLayer& layer, const float* q, float scale, float* out) = 0;
+  virtual void route(const GpuRouting& routing) = 0;
+  virtual void experts(Workspace& workspace, const GpuExperts& experts) = 0;
+  // y[t] += factor[t] * x[t], the factor's sigmoid if wanted; without factor y += x. [T, n]
+  virtual void add(const float* x, const float* sigmoid_factor, int64_t tokens, int64_t n,
+                   float* y) = 0;
+};
+
+// The first GPU. Throws Error where there is none or the build has no CUDA.
+std::unique_ptr<Gpu> open_gpu();
+
+}  // namespace tandem::ops

@@ -1,0 +1,88 @@
+"""The GPU's and the hybrid path against recorded outputs, and against the CPU's path."""
+import math
+import subprocess
+
+import pytest
+from harness import (BINARY, SMOLLM2, evaluate, golden, kl_divergence, smollm2_as_experts,
+                     tiny_model)
+
+# Presets with the heads that GPU attention is built for, and whose other sizes its kernels take.
+PRESETS = ("deepseek2-gpu", "qwen3moe-gpu")
+# Activations are bf16 and the cache float16: 8 bits a product, over few layers.
+LOGPROB_TOLERANCE = 2e-2
+# What the CPU's integer activations stray from float32, times this, is allowed here.
+KL_FACTOR = 1.25
+# Weights of all kinds that fit are on the GPU; routed experts are, unless this is given.
+PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None}}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def gpu(tmp_path_factory):
+    """Skips where there is no GPU, with the program's own reason."""
+    done = subprocess.run([BINARY, "eval", "--gguf_path", SMOLLM2, "--device", "cuda", "--prompts",
+                           tmp_path_factory.mktemp("gpu") / "none.json"],
+                          capture_output=True, text=True, timeout=60)
+    reason = next((line for line in done.stderr.splitlines() if "no GPU" in line), None)
+    if reason:
+        pytest.skip(reason)
+
+
+def evaluate_on(placement, model, prompts, folder, **flags):
+    return evaluate(model, prompts, folder, device="cuda", kv_type="f16", **PLACEMENTS[placement],
+                    **flags)
+
+
+def differs_only_in_a_tie(ours, expected, best_two_apart):
+    """Greedy texts may part only where the best two tokens were closer than the tolerance."""
+    for i, (a, b) in enumerate(zip(ours, expected)):
+        if a != b:
+            return best_two_apart(i) <= LOGPROB_TOLERANCE
+    return True
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_float_model_matches_recorded_outputs(preset, placement, tmp_path):
+    cases = golden(f"{preset}.f32.json")["cases"]
+    results = evaluate_on(placement, tiny_model(preset), [case["prompt"] for case in cases],
+                          tmp_path, generate=16, top=320)
+    for case, ours in zip(cases, results, strict=True):
+        logprobs = dict(map(tuple, ours["logprobs"][0]))
+        for token, recorded in case["logprobs"]:
+            if recorded > math.log(1e-4):
+                assert logprobs[token] == pytest.approx(recorded, abs=LOGPROB_TOLERANCE)
+
+        def apart(i, ours=ours):
+            best = sorted((p for _, p in ours["logprobs"][i]), reverse=True)
+            return best[0] - best[1]
+
+        assert differs_only_in_a_tie(ours["tokens"], case["greedy"], apart)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("model", ("dense", "experts"))
+def test_default_model_is_as_close_as_on_the_cpu(model, placement, tmp_path):
+    path = SMOLLM2 if model == "dense" else smollm2_as_experts()
+    cases = golden("smollm2/chat.json")["cases"]
+    prompts = [case["ids"] for case in cases]
+    # One token each: the reference's first distribution, of the 20 best.
+    ours = evaluate_on(placement, path, prompts, tmp_path, top=4096)
+    cpu = evaluate(path, prompts, tmp_path, top=4096, device="cpu", kv_type="f16")
+    recorded = [case["logprobs"][0] for case in cases]
+    mean = [sum(kl_divergence(p, r["logprobs"][0]) for p, r in zip(recorded, results)) / len(cases)
+            for results in (ours, cpu)]
+    print(f"{model} {placement}: mean KL {mean[0]:.2e}, on the CPU {mean[1]:.2e}")
+    assert mean[0] <= max(KL_FACTOR * mean[1], 2.3e-3)  # llama.cpp's own on this file
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_batches_and_chunks_agree(placement, tmp_path):
+    prompts = [case["prompt"] for case in golden("deepseek2-gpu.f32.json")["cases"]]
+    model = tiny_model("deepseek2-gpu")
+    alone = evaluate_on(placement, model, prompts, tmp_path, top=320, batch=1)
+    together = evaluate_on(placement, model, prompts, tmp_path, top=320, batch=8, chunk_size=24)
+    for a, b in zip(alone, together, strict=True):
+        others = dict(map(tuple, b["logprobs"][0]))
+        for token, logprob in a["logprobs"][0]:
+            if logprob > math.log(1e-4):
+                assert others[token] == pytest.approx(logprob, abs=LOGPROB_TOLERANCE)
