@@ -11,6 +11,10 @@ namespace {
 
 constexpr size_t kMaxTopLogprobs = 20;  // OpenAI's limit
 
+// Layout and values of a page's rows (ops/attention.h). To be raised with either: pages on disk
+// outlive the program.
+constexpr uint64_t kPageFormat = 1;
+
 // The cache of one layer: the model's form with the page size and type chosen. Pages of 256 tokens
 // are the original's for the small rows of MLA; 64 elsewhere keep the last, half-filled page of a
 // request small.
@@ -28,13 +32,16 @@ ops::KvLayer cache_form(const models::Decoder& decoder, const Options& options) 
 EngineInfo make_info(const models::Decoder& decoder, const Options& options) {
   if (options.cache_tokens < 1)
     throw Error("--cache_lens {}: must be positive", options.cache_tokens);
-  const int32_t page_size = cache_form(decoder, options).page_size;
+  const ops::KvLayer form = cache_form(decoder, options);
+  const int32_t page_size = form.page_size;
   return {.vocab_size = decoder.config().vocab,
           .context_length = decoder.config().context,
           .page_size = page_size,
           .num_pages = (options.cache_tokens - 1) / page_size + 1,
           .max_step_tokens = std::max(options.max_step_tokens, options.max_step_sequences),
-          .max_step_sequences = options.max_step_sequences};
+          .max_step_sequences = options.max_step_sequences,
+          .page_bytes = form.page_bytes * decoder.config().layers,
+          .page_format = kPageFormat << 32 | static_cast<uint64_t>(form.dtype)};
 }
 
 // Pages of the model's files do not count: the system may drop them.

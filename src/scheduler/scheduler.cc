@@ -2,18 +2,32 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <unordered_map>
 
 #include "scheduler/core.h"
 #include "scheduler/mailbox.h"
+#include "scheduler/tiered_store.h"
 
 namespace tandem::scheduler {
 namespace {
 
+std::unique_ptr<PageStore> make_store(engine::Engine& engine, const Options& options,
+                                      std::unique_ptr<PageDisk> disk, std::function<void()> wake) {
+  const bool host = options.host_cache_bytes > 0;
+  if (!options.prefix_cache || (!host && disk == nullptr)) return nullptr;
+  return std::make_unique<TieredStore>(engine, options.host_cache_bytes, std::move(disk),
+                                       std::move(wake));
+}
+
 class ThreadedScheduler : public Scheduler {
  public:
-  ThreadedScheduler(engine::Engine& engine, const Options& options)
-      : core_(engine, options), max_queue_(options.max_queue), capacity_(core_.capacity()) {
+  ThreadedScheduler(engine::Engine& engine, const Options& options, std::unique_ptr<PageDisk> disk)
+      : store_(make_store(engine, options, std::move(disk), [this] { mailbox_.post(Wake{}); })),
+        core_(engine, options, store_.get()),
+        options_(options),
+        info_(engine.info()) {
     stats_ = core_.stats();
     thread_ = std::thread([this] { run(); });
   }
@@ -28,22 +42,7 @@ class ThreadedScheduler : public Scheduler {
     if (!accepting_) {
       return Failure{.message = "the server is stopping", .param = {}, .code = "unavailable"};
     }
-    const auto tokens = static_cast<int64_t>(request.prompt.size());
-    if (tokens + 1 > capacity_) {
-      return Failure{.message = fmt::format(
-                         "This model's maximum context length is {} tokens, and one must be left "
-                         "for the answer. However, your messages resulted in {} tokens. Please "
-                         "reduce the length of the messages.",
-                         capacity_, tokens),
-                     .param = "messages",
-                     .code = "context_length_exceeded"};
-    }
-    if (unsettled_.load() - running_.load() >= max_queue_) {
-      return Failure{
-          .message = fmt::format("{} requests are waiting already; try again later", max_queue_),
-          .param = {},
-          .code = "queue_full"};
-    }
+    if (auto failure = refuse(request)) return *failure;
     const RequestId id = ++last_id_;
     ++unsettled_;
     mailbox_.post(Submit{id, with_settling(std::move(request))});
@@ -69,7 +68,7 @@ class ThreadedScheduler : public Scheduler {
     std::vector<Command> commands;
     for (bool stopping = false; !stopping;) {
       commands.clear();
-      mailbox_.take(commands, core_.idle());
+      mailbox_.take(commands, core_.idle() || core_.blocked());
       for (Command& command : commands) stopping |= apply(command);
       core_.step();
       publish_stats();
@@ -86,21 +85,61 @@ class ThreadedScheduler : public Scheduler {
       core_.add(submit->id, std::move(submit->request));
     } else if (auto* cancel = std::get_if<Cancel>(&command)) {
       core_.cancel(cancel->id);
-    } else {
-      return true;
     }
-    return false;
+    return std::holds_alternative<Stop>(command);
+  }
+
+  std::optional<Failure> refuse(const Request& request) {
+    const auto tokens = static_cast<int64_t>(request.prompt.size());
+    if (tokens + 1 > core_.capacity()) return too_long(tokens);
+    if (unsettled_.load() - running_.load() >= options_.max_queue) {
+      return Failure{.message = fmt::format("{} requests are waiting already; try again later",
+                                            options_.max_queue),
+                     .param = {},
+                     .code = "queue_full"};
+    }
+    if (request.key == 0 || options_.max_queue_per_key <= 0) return std::nullopt;
+    // As many may be open as may run and wait.
+    const int may_run =
+        options_.max_running_per_key > 0 ? options_.max_running_per_key : options_.max_batch_size;
+    const std::lock_guard lock(settled_mutex_);
+    int& open = open_of_key_[request.key];
+    if (open >= may_run + options_.max_queue_per_key) {
+      return Failure{.message = fmt::format("{} requests of this key have not ended yet; try again "
+                                            "later",
+                                            open),
+                     .param = {},
+                     .code = "key_queue_full"};
+    }
+    ++open;
+    return std::nullopt;
+  }
+
+  Failure too_long(int64_t tokens) const {
+    return {.message = fmt::format(
+                "This model's maximum context length is {} tokens, and one must be left for the "
+                "answer. However, your messages resulted in {} tokens. Please reduce the length of "
+                "the messages. (The model has {} positions, the cache {} pages x {} tokens.)",
+                core_.capacity(), tokens, info_.context_length, info_.num_pages, info_.page_size),
+            .param = "messages",
+            .code = "context_length_exceeded"};
+  }
+
+  void settle(uint64_t key) {
+    const std::lock_guard lock(settled_mutex_);
+    --unsettled_;
+    const auto of_key = open_of_key_.find(key);
+    if (of_key != open_of_key_.end() && --of_key->second == 0) open_of_key_.erase(of_key);
+    settled_.notify_all();
   }
 
   // Counts a request as settled once its last event has been delivered.
   Request with_settling(Request request) {
-    request.on_event = [this, deliver = std::move(request.on_event)](TokenEvent event) {
+    request.on_event = [this, key = request.key,
+                        deliver = std::move(request.on_event)](TokenEvent event) {
       const bool last = event.finish != FinishReason::kNone;
       deliver(std::move(event));
-      if (!last) return;
-      const std::lock_guard lock(settled_mutex_);
-      --unsettled_;
-      settled_.notify_all();
+      if (last) settle(key);
     };
     return request;
   }
@@ -111,16 +150,18 @@ class ThreadedScheduler : public Scheduler {
     running_ = stats_.running;
   }
 
-  Core core_;  // of the thread only
-  const int max_queue_;
-  const int32_t capacity_;
   Mailbox mailbox_;
+  const std::unique_ptr<PageStore> store_;  // posts to the mailbox; null: no lower tiers
+  Core core_;                               // of the thread only, but for its capacity
+  const Options options_;
+  const engine::EngineInfo info_;
   std::atomic<bool> accepting_{true};
   std::atomic<RequestId> last_id_{0};
   std::atomic<int> running_{0};
   std::atomic<int> unsettled_{0};  // submitted, last event not delivered yet
   std::mutex settled_mutex_;
   std::condition_variable settled_;
+  std::unordered_map<uint64_t, int> open_of_key_;  // requests not settled yet
   mutable std::mutex stats_mutex_;
   Stats stats_;
   std::thread thread_;
@@ -128,8 +169,9 @@ class ThreadedScheduler : public Scheduler {
 
 }  // namespace
 
-std::unique_ptr<Scheduler> Scheduler::start(engine::Engine& engine, const Options& options) {
-  return std::make_unique<ThreadedScheduler>(engine, options);
+std::unique_ptr<Scheduler> Scheduler::start(engine::Engine& engine, const Options& options,
+                                            std::unique_ptr<PageDisk> disk) {
+  return std::make_unique<ThreadedScheduler>(engine, options, std::move(disk));
 }
 
 }  // namespace tandem::scheduler
