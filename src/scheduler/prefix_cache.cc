@@ -71,7 +71,7 @@ void PrefixCache::attach(Sequence& s) {
       s.pages.push_back(page);
     }
     ++s.named;
-    set_computed(s, s.named * page_size_);
+    set_computed(s, std::max(s.computed, s.named * page_size_));
   }
   if (store_ != nullptr && s.named > before) {
     store_->touch(std::span(s.names).subspan(static_cast<size_t>(before) + 1,
@@ -156,7 +156,9 @@ void PrefixCache::name_full_pages(Sequence& s) {
         pool_.set_name(page, name_of(s, s.named), parent_of(s, s.named), page_tokens(s, s.named));
     if (known == page) {
       queue_save(page);
-    } else if (!pool_.is_filling(known)) {  // computed twice at the same time: one copy is enough
+    } else if (pool_.is_filling(known)) {
+      return;  // that may fail yet: this one is named when it has, or replaced
+    } else {   // computed twice at the same time: one copy is enough
       pool_.acquire(known);
       pool_.release(std::exchange(page, known));
     }
