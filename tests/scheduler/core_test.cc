@@ -94,6 +94,49 @@ TEST(Core, CancelInEveryPhase) {
   EXPECT_EQ(h.core.stats().cancelled, 3U);
 }
 
+TEST(Core, AKeyAtItsLimitStandsAsideForOthers) {
+  Harness h(small_engine(), {.max_batch_size = 3, .chunk_size = 16, .max_running_per_key = 1});
+  const auto add = [&](RequestId id, uint64_t key) {
+    Request r;
+    r.prompt = {1, 2, static_cast<TokenId>(id)};
+    r.max_tokens = r.min_tokens = 5;
+    r.key = key;
+    h.add(id, std::move(r));
+  };
+  add(1, 7);
+  add(2, 7);
+  add(3, 8);
+  add(4, 0);
+  add(5, 7);
+  h.step();
+  EXPECT_EQ(h.core.running(), (std::vector<RequestId>{1, 3, 4}));
+  while (h.outcomes[1].finish == FinishReason::kNone) h.step();
+  h.step();
+  EXPECT_EQ(h.core.running(), (std::vector<RequestId>{2})) << "before 5, which is younger";
+  h.run();
+  for (RequestId id = 1; id <= 5; ++id) EXPECT_EQ(h.outcomes[id].tokens, h.alone(id));
+}
+
+TEST(Core, TimeoutsEndRequestsThatRunOrWait) {
+  Harness h(small_engine(), {.max_batch_size = 1, .chunk_size = 16});
+  for (RequestId id = 1; id <= 3; ++id) {
+    Request r;
+    r.prompt = {1, 2, 3};
+    r.max_tokens = r.min_tokens = 100;
+    r.timeout_seconds = id == 3 ? 0.0 : 10 * FakeEngine::kSecondsPerToken;
+    h.add(id, std::move(r));
+  }
+  h.run();
+  for (RequestId id = 1; id <= 2; ++id) {
+    EXPECT_EQ(h.outcomes[id].finish, FinishReason::kError);
+    EXPECT_EQ(h.outcomes[id].error_code, "timeout");
+  }
+  EXPECT_EQ(h.outcomes[1].tokens.size(), 8U);
+  EXPECT_TRUE(h.outcomes[2].tokens.empty());
+  EXPECT_EQ(h.outcomes[3].tokens, h.alone(3));
+  EXPECT_EQ(h.core.stats().timed_out, 2U);
+}
+
 TEST(Core, AFailingEngineEndsItsRequestsOnly) {
   Harness h(small_engine(), {.max_batch_size = 2, .chunk_size = 8});
   h.add(1, 4, 10, 10);

@@ -108,6 +108,39 @@ TEST(Scheduler, DrainingFinishesWhatRunsAndRefusesTheRest) {
   EXPECT_EQ(late.failure().code, "unavailable");
 }
 
+TEST(Scheduler, AKeyHasItsShareOfTheQueue) {
+  FakeEngine engine(info());
+  const auto scheduler = Scheduler::start(
+      engine,
+      {.max_batch_size = 4, .chunk_size = 8, .max_running_per_key = 1, .max_queue_per_key = 2});
+  const auto submit = [&](uint64_t key) {
+    Request r = request(10, 350, [](const TokenEvent&) {});
+    r.key = key;
+    const Result<RequestId> id = scheduler->submit(std::move(r));
+    return id.ok() ? "ok" : id.failure().code;
+  };
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(submit(1), "ok");
+  EXPECT_EQ(submit(1), "key_queue_full");
+  EXPECT_EQ(submit(2), "ok");
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(submit(0), "ok");
+}
+
+TEST(Scheduler, ATimeoutEndsARequest) {
+  FakeEngine engine(info());
+  const auto scheduler = Scheduler::start(engine, {.max_batch_size = 1, .chunk_size = 8});
+  std::promise<TokenEvent> end;
+  Request r = request(5, 390, [&](const TokenEvent& event) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (event.finish != FinishReason::kNone) end.set_value(event);
+  });
+  r.timeout_seconds = 0.02;
+  ASSERT_TRUE(scheduler->submit(std::move(r)).ok());
+  const TokenEvent event = end.get_future().get();
+  EXPECT_EQ(event.finish, FinishReason::kError);
+  EXPECT_EQ(event.error_code, "timeout");
+  EXPECT_EQ(scheduler->stats().timed_out, 1U);
+}
+
 TEST(Scheduler, IdlenessRunsNoSteps) {
   FakeEngine engine(info());
   const auto scheduler = Scheduler::start(engine, {});
