@@ -13,7 +13,12 @@ namespace {
 
 class RecordDisk : public scheduler::PageDisk {
  public:
-  explicit RecordDisk(const platform::RecordStore::Options& options) : store_(options) {}
+  RecordDisk(const platform::RecordStore::Options& options, int64_t page_bytes)
+      : store_(options),
+        capacity_(options.max_bytes / platform::RecordStore::file_bytes(page_bytes)) {
+    log::info("{}: {} MiB of pages, at most {} MiB", options.directory, store_.bytes() >> 20,
+              options.max_bytes >> 20);
+  }
 
   bool has(const Hash128& name) const override { return store_.has(name); }
   void touch(std::span<const Hash128> names) override { store_.touch(names); }
@@ -23,11 +28,13 @@ class RecordDisk : public scheduler::PageDisk {
   bool write(const Hash128& name, std::span<const std::byte> in) override {
     return store_.write(name, in);
   }
-  int64_t pages() const override { return store_.records(); }
-  int64_t bytes() const override { return store_.bytes(); }
+  scheduler::Tier pages() const override {
+    return {.pages_total = capacity_, .pages_used = store_.records()};
+  }
 
  private:
   platform::RecordStore store_;
+  const int64_t capacity_;  // in pages of this model
 };
 
 }  // namespace
@@ -41,12 +48,11 @@ Hash128 page_identity(const gguf::File& model, const engine::EngineInfo& engine)
 }
 
 std::unique_ptr<scheduler::PageDisk> open_page_disk(const std::string& directory, int64_t max_bytes,
-                                                    const Hash128& identity) {
-  auto disk = std::make_unique<RecordDisk>(platform::RecordStore::Options{
-      .directory = directory, .max_bytes = max_bytes, .owner = identity});
-  log::info("{}: {} pages, {} MiB of {} MiB", directory, disk->pages(), disk->bytes() >> 20,
-            max_bytes >> 20);
-  return disk;
+                                                    int64_t page_bytes, const Hash128& identity) {
+  return std::make_unique<RecordDisk>(
+      platform::RecordStore::Options{
+          .directory = directory, .max_bytes = max_bytes, .owner = identity},
+      page_bytes);
 }
 
 }  // namespace tandem::cli

@@ -16,6 +16,6 @@ Hash128 page_identity(const gguf::File& model, const engine::EngineInfo& engine)
 
 // Throws Error when the directory cannot be used.
 std::unique_ptr<scheduler::PageDisk> open_page_disk(const std::string& directory, int64_t max_bytes,
-                                                    const Hash128& identity);
+                                                    int64_t page_bytes, const Hash128& identity);
 
 }  // namespace tandem::cli

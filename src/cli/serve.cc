@@ -269,7 +269,7 @@ std::unique_ptr<scheduler::PageDisk> set_up_tiers(ServeOptions& o, const gguf::F
   if (o.kv_cache_dir.empty()) return nullptr;
   o.scheduler.model_identity = page_identity(model, info);
   return open_page_disk(o.kv_cache_dir, static_cast<int64_t>(o.disk_cache_gb * kGb),
-                        o.scheduler.model_identity);
+                        info.page_bytes, o.scheduler.model_identity);
 }
 
 // A line for each tenth.

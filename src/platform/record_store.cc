@@ -135,7 +135,11 @@ void RecordStore::list_records() {
   }
   std::sort(found.begin(), found.end(),
             [](const Found& a, const Found& b) { return a.time < b.time; });
-  for (const Found& file : found) add(file.record.name, file.record.file_bytes);
+  for (const Found& file : found) add(file.record.name, file.record.on_disk);
+}
+
+int64_t RecordStore::file_bytes(int64_t length) {
+  return static_cast<int64_t>(kHeaderBytes) + length;
 }
 
 std::string RecordStore::path_of(const Hash128& name) const {
@@ -171,11 +175,11 @@ int64_t RecordStore::damaged() const {
   return damaged_;
 }
 
-void RecordStore::add(const Hash128& name, int64_t file_bytes) {
+void RecordStore::add(const Hash128& name, int64_t on_disk) {
   const std::lock_guard lock(mutex_);
-  by_use_.push_front({name, file_bytes});
+  by_use_.push_front({name, on_disk});
   records_[name] = by_use_.begin();
-  bytes_ += file_bytes;
+  bytes_ += on_disk;
 }
 
 void RecordStore::remove(const Hash128& name) {
@@ -183,19 +187,19 @@ void RecordStore::remove(const Hash128& name) {
     const std::lock_guard lock(mutex_);
     const auto found = records_.find(name);
     if (found == records_.end()) return;
-    bytes_ -= found->second->file_bytes;
+    bytes_ -= found->second->on_disk;
     by_use_.erase(found->second);
     records_.erase(found);
   }
   unlink(path_of(name).c_str());
 }
 
-void RecordStore::make_room(int64_t file_bytes) {
+void RecordStore::make_room(int64_t needed) {
   for (;;) {
     Hash128 oldest;
     {
       const std::lock_guard lock(mutex_);
-      if (by_use_.empty() || bytes_ + file_bytes <= options_.max_bytes) return;
+      if (by_use_.empty() || bytes_ + needed <= options_.max_bytes) return;
       oldest = by_use_.back().name;
     }
     remove(oldest);
@@ -231,15 +235,15 @@ bool RecordStore::read_file(const Hash128& name, std::span<std::byte> out) {
 
 bool RecordStore::write(const Hash128& name, std::span<const std::byte> in) {
   if (has(name)) return true;
-  const auto file_bytes = static_cast<int64_t>(kHeaderBytes + in.size());
-  if (file_bytes > options_.max_bytes) return false;
-  make_room(file_bytes);
+  const int64_t needed = file_bytes(static_cast<int64_t>(in.size()));
+  if (needed > options_.max_bytes) return false;
+  make_room(needed);
   const std::string path = path_of(name);
   if (!write_file(path, name, in)) {
     report_failed_write(path);
     return false;
   }
-  add(name, file_bytes);
+  add(name, needed);
   return true;
 }
 

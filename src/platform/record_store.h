@@ -42,6 +42,9 @@ class RecordStore {
   RecordStore(const RecordStore&) = delete;
   RecordStore& operator=(const RecordStore&) = delete;
 
+  // What a record of that length takes on disk.
+  static int64_t file_bytes(int64_t length);
+
   // Any thread.
   bool has(const Hash128& name) const;
   void touch(std::span<const Hash128> names);
@@ -58,7 +61,7 @@ class RecordStore {
  private:
   struct Record {
     Hash128 name;
-    int64_t file_bytes;
+    int64_t on_disk;  // bytes
   };
   using Records = std::list<Record>;  // the last used first
 
@@ -67,10 +70,10 @@ class RecordStore {
   std::string path_of(const Hash128& name) const;
   bool read_file(const Hash128& name, std::span<std::byte> out);
   bool write_file(const std::string& path, const Hash128& name, std::span<const std::byte> in);
-  void add(const Hash128& name, int64_t file_bytes);
+  void add(const Hash128& name, int64_t on_disk);
   void remove(const Hash128& name);
-  // Gives up records until there is room.
-  void make_room(int64_t file_bytes);
+  // Gives up records until there is room for so many bytes.
+  void make_room(int64_t needed);
   void report_failed_write(const std::string& path);
 
   const Options options_;

@@ -334,6 +334,7 @@ Stats Core::stats() const {
   Stats stats = totals_;
   stats.running = static_cast<int>(running_.size());
   stats.waiting = static_cast<int>(waiting_.size());
+  stats.page_size = page_size_;
   stats.pages_total = cache_.total();
   stats.pages_free = cache_.available();
   stats.pages_cached = cache_.cached();

@@ -10,14 +10,16 @@
 
 namespace tandem::scheduler {
 
+struct Tier {
+  int64_t pages_total = 0;
+  int64_t pages_used = 0;
+};
+
 struct TierStats {
-  int64_t host_pages = 0;
-  int64_t host_pages_total = 0;
-  int64_t disk_pages = 0;
-  int64_t disk_bytes = 0;
+  Tier host = {}, disk = {};  // all zero: there is no such tier
   uint64_t pages_saved = 0;   // copied out of the engine
   uint64_t pages_loaded = 0;  // copied back
-  uint64_t failures = 0;      // loads and writes that failed, damaged files too
+  uint64_t failures = 0;      // loads and writes that failed, those of damaged files too
 };
 
 class PageStore {
@@ -58,8 +60,7 @@ class PageDisk {
   // False: it is not there, or was damaged and is gone now; what `out` holds means nothing then.
   virtual bool read(const PageName& name, std::span<std::byte> out) = 0;
   virtual bool write(const PageName& name, std::span<const std::byte> in) = 0;
-  virtual int64_t pages() const = 0;
-  virtual int64_t bytes() const = 0;
+  virtual Tier pages() const = 0;
 };
 
 }  // namespace tandem::scheduler

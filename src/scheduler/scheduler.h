@@ -69,6 +69,7 @@ struct Request {
 struct Stats {
   int running = 0;
   int waiting = 0;
+  int page_size = 0;  // tokens
   int pages_total = 0;
   int pages_free = 0;    // held by no request, cached ones included
   int pages_cached = 0;  // of those: hold tokens that a request may share
@@ -82,7 +83,7 @@ struct Stats {
   uint64_t cancelled = 0;
   uint64_t failed = 0;  // those that ran out of time included
   uint64_t timed_out = 0;
-  TierStats tiers = {};
+  TierStats tiers = {};  // below the engine's pages
 };
 
 class Scheduler {

@@ -163,16 +163,12 @@ TierStats TieredStore::stats() const {
   TierStats stats;
   {
     const std::lock_guard lock(mutex_);
-    stats = {.host_pages = host_.size(),
-             .host_pages_total = host_.capacity(),
+    stats = {.host = {.pages_total = host_.capacity(), .pages_used = host_.size()},
              .pages_saved = saved_,
              .pages_loaded = loaded_,
              .failures = failures_};
   }
-  if (disk_ != nullptr) {
-    stats.disk_pages = disk_->pages();
-    stats.disk_bytes = disk_->bytes();
-  }
+  if (disk_ != nullptr) stats.disk = disk_->pages();
   return stats;
 }
 

@@ -52,11 +52,10 @@ class FakeDisk : public PageDisk {
     contents_.pages[{name.high, name.low}].assign(in.begin(), in.end());
     return true;
   }
-  int64_t pages() const override {
+  Tier pages() const override {
     const std::lock_guard lock(contents_.mutex);
-    return static_cast<int64_t>(contents_.pages.size());
+    return {.pages_total = 1000, .pages_used = static_cast<int64_t>(contents_.pages.size())};
   }
-  int64_t bytes() const override { return pages() * 32; }
 
  private:
   DiskContents& contents_;
@@ -117,8 +116,8 @@ TEST_F(TieredStoreTest, HostMemoryIsBoundedAndKeepsTheLastUsed) {
   EXPECT_FALSE(load(1));
   EXPECT_TRUE(load(3) && load(4) && load(5));
   const TierStats stats = store_->stats();
-  EXPECT_EQ(stats.host_pages, 3);
-  EXPECT_EQ(stats.host_pages_total, 3);
+  EXPECT_EQ(stats.host.pages_used, 3);
+  EXPECT_EQ(stats.host.pages_total, 3);
   EXPECT_EQ(stats.pages_saved, 5U);
   EXPECT_EQ(stats.pages_loaded, 4U);
   EXPECT_EQ(stats.failures, 1U);
@@ -131,6 +130,7 @@ TEST_F(TieredStoreTest, TheDiskKeepsWhatHostMemoryGivesUp) {
   for (uint64_t i = 1; i <= 3; ++i) EXPECT_TRUE(save(i));
   EXPECT_TRUE(load(1));
   EXPECT_EQ(disk_.reads, 1);
+  EXPECT_EQ(store_->stats().disk.pages_used, 3);
   EXPECT_TRUE(load(1));
   EXPECT_EQ(disk_.reads, 1) << "now it is in host memory";
   store_.reset();
