@@ -21,7 +21,7 @@ empty :=
 space := $(empty) $(empty)
 one_of = '^($(subst $(space),|,$(1)))$$'
 
-.PHONY: help run build test bench asan tsan format setup clean
+.PHONY: help run build test bench asan tsan nightly format setup clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z ]+):.*  ## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -51,6 +51,11 @@ tsan:  ## unit tests of the rooms with threads under ThreadSanitizer
 	@scripts/setup --tests
 	$(call compile,tsan,$(TSAN_ROOMS:=_test))
 	@$(FIXED_LAYOUT) ctest --preset tsan -R $(call one_of,$(TSAN_ROOMS))
+
+nightly:  ## what takes too long for every change: 200 times kill -9 while pages are written
+	@scripts/setup --tests
+	$(call compile,release)
+	@TANDEM_KILLS=200 build/venv/bin/python -m pytest tests/api/test_prefix_cache.py -k kill
 
 format:  ## clang-format every source in place
 	@scripts/setup --lint

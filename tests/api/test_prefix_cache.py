@@ -17,16 +17,17 @@ def prompt_of(seed, tokens=PROMPT_TOKENS):
     return [generator.randrange(1000, 40000) for _ in range(tokens)]
 
 
-def complete(server, prompt, max_tokens=16, **fields):
-    """Text, cached tokens and seconds."""
+def complete(server, prompt, max_tokens=16):
+    """The answer with its tokens' probabilities to the last bit, cached tokens and seconds."""
     begin = time.monotonic()
     reply = server.post("/v1/completions", {"prompt": prompt, "max_tokens": max_tokens,
-                                            "temperature": 0, "ignore_eos": True, **fields})
+                                            "temperature": 0, "ignore_eos": True, "logprobs": 3})
     seconds = time.monotonic() - begin
     assert reply.status_code == 200, reply.text
-    body = reply.json()
-    return (body["choices"][0]["text"],
-            body["usage"]["prompt_tokens_details"]["cached_tokens"], seconds)
+    choice = reply.json()["choices"][0]
+    answer = (choice["text"], choice["logprobs"]["token_logprobs"],
+              choice["logprobs"]["top_logprobs"])
+    return answer, reply.json()["usage"]["prompt_tokens_details"]["cached_tokens"], seconds
 
 
 def files_of(folder):
