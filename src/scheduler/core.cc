@@ -46,7 +46,9 @@ void Core::step() {
   ++totals_.steps;
   try {
     advance(engine_.step({.tokens = batch_tokens_, .sequences = slices_}));
+    failures_in_a_row_ = 0;
   } catch (const std::exception& error) {
+    ++failures_in_a_row_;
     fail_running(error.what());
   }
 }
@@ -211,6 +213,12 @@ void Core::fail_running(const std::string& message) {
   running_.clear();
 }
 
+void Core::fail_all(const std::string& message) {
+  fail_running(message);
+  for (auto& s : waiting_) finish_without_token(std::move(s), FinishReason::kError, message);
+  waiting_.clear();
+}
+
 void Core::cancel(RequestId id) {
   const auto take_from = [&](auto& sequences) {
     const auto found = std::find_if(sequences.begin(), sequences.end(),
@@ -236,6 +244,7 @@ Stats Core::stats() const {
   stats.waiting = static_cast<int>(waiting_.size());
   stats.pages_total = pages_.total();
   stats.pages_free = pages_.free();
+  stats.page_size = page_size_;
   return stats;
 }
 

@@ -32,6 +32,14 @@ class Core {
   void deliver_events();
 
   Stats stats() const;
+  // What the last call of step() gave to the engine: lengths and positions are valid, spans are
+  // not.
+  std::span<const engine::SequenceSlice> last_batch() const { return slices_; }
+  // Steps that failed since the last one that did not.
+  int failures_in_a_row() const { return failures_in_a_row_; }
+
+  // Ends everything with an error.
+  void fail_all(const std::string& message);
 
  private:
   using Sequences = std::vector<std::unique_ptr<Sequence>>;
@@ -64,6 +72,7 @@ class Core {
   std::deque<std::unique_ptr<Sequence>> waiting_;  // in order of arrival
   Sequences running_;                              // in order of arrival
   Stats totals_;
+  int failures_in_a_row_ = 0;
 
   struct Outgoing {
     Sequence* sequence;  // in running_, waiting_ or ended_

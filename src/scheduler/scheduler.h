@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "engine/engine.h"
+#include "scheduler/step_log.h"
 
 namespace tandem::scheduler {
 
@@ -25,6 +26,10 @@ struct Options {
   int max_new_tokens = 1024;  // cap for requests that name none
   int max_queue = 1024;       // waiting requests; one more is refused with code "queue_full"
   Strategy strategy = Strategy::kFcfs;
+  // Called once, on the scheduler's thread, when it cannot go on: the engine fails step after step,
+  // or something of ours threw. All requests have had their kError by then, and further ones get it
+  // at once; the process should end.
+  std::function<void(const std::string& what)> on_fatal = {};
 };
 
 enum class FinishReason { kNone, kStop, kLength, kCancelled, kError };
@@ -58,7 +63,17 @@ struct Stats {
   int waiting = 0;
   int pages_total = 0;
   int pages_free = 0;
+  int page_size = 0;  // tokens
+  // Pages of prefixes below the device's: all zero where there is no such tier.
+  struct Tier {
+    int64_t pages_total = 0;
+    int64_t pages_used = 0;
+  };
+  Tier host, disk;
   uint64_t steps = 0;
+  uint64_t step_prefill_tokens = 0;  // of all steps; with what was computed again
+  uint64_t step_decode_tokens = 0;
+  double step_seconds = 0.0;
   uint64_t prompt_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t preemptions = 0;
@@ -86,6 +101,7 @@ class Scheduler {
   // No new requests; returns when all have ended or the time is over (then the rest is cancelled).
   virtual void drain(double seconds) = 0;
   virtual Stats stats() const = 0;
+  virtual std::vector<StepRecord> recent_steps() const { return {}; }
 };
 
 }  // namespace tandem::scheduler

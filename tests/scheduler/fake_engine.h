@@ -22,7 +22,7 @@ class FakeEngine : public engine::Engine {
 
   engine::StepResult step(const engine::Batch& batch) override {
     ++steps;
-    if (steps == fail_at) throw std::runtime_error("the engine failed");
+    if (steps == fail_at || always_fails) throw std::runtime_error("the engine failed");
     EXPECT_LE(static_cast<int>(batch.tokens.size()), info_.max_step_tokens);
     EXPECT_LE(static_cast<int>(batch.sequences.size()), info_.max_step_sequences);
     std::vector<bool> used(static_cast<size_t>(info_.num_pages));
@@ -63,6 +63,7 @@ class FakeEngine : public engine::Engine {
 
   int steps = 0;
   int fail_at = -1;
+  bool always_fails = false;
 
  private:
   engine::TokenId& cell(const engine::SequenceSlice& s, int32_t position) {
