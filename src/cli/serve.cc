@@ -125,7 +125,10 @@ void add_options(CLI::App* verb, ServeOptions& o) {
   add(verb, "model_name", o.model_name, "name that answers carry");
   add(verb, "host", o.server.host, "address to listen on");
   add(verb, "port", o.server.port, "port to listen on")->check(CLI::Range(0, 65535));
-  add(verb, "api_key", o.server.api_key, "key that all of /v1 requires");
+  add(verb, "api_key", o.server.api_keys,
+      "key that all of /v1 requires; give several times for more")
+      ->take_all()
+      ->allow_extra_args(false);
   add(verb, "ssl_keyfile", o.server.ssl_keyfile, "TLS key, PEM");
   add(verb, "ssl_certfile", o.server.ssl_certfile, "TLS certificate chain, PEM");
   add(verb, "max_new_tokens", o.scheduler.max_new_tokens,
@@ -164,6 +167,14 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::NonNegativeNumber);
   add(verb, "drain_seconds", o.server.drain_seconds, "time for running requests at the end")
       ->check(CLI::NonNegativeNumber);
+  add(verb, "request_timeout", o.server.request_timeout,
+      "seconds that a request may take, waiting included; 0: no end")
+      ->check(CLI::NonNegativeNumber);
+  add(verb, "max_requests_per_key", o.server.max_requests_per_key,
+      "requests of one API key at once; more get 429; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_flag(flag("debug_steps"), o.server.debug_steps,
+                 "answer GET /debug/steps: recent steps as a Chrome trace");
   add(verb, "max_choices", o.server.max_choices, "n of a request at most")
       ->check(CLI::Range(1, 128));
   add(verb, "web_cross_domain", o.server.cross_origin, "let web pages from anywhere call the API");
@@ -290,6 +301,10 @@ void serve(ServeOptions o) {
     return;
   }
   report_concurrency(o, engine->info());
+  o.scheduler.on_fatal = [&server](const std::string& what) {
+    log::error("the engine has failed: {}; the server ends", what);
+    server.fail(what);
+  };
   scheduler = scheduler::Scheduler::start(*engine, o.scheduler);
 
   const engine::EngineInfo& info = engine->info();
@@ -311,6 +326,9 @@ void serve(ServeOptions o) {
             o.model_name.empty() ? files.name : o.model_name, engine->architecture(),
             o.server.ssl_certfile.empty() ? "" : "s", o.server.host, server.port());
   running.wait();
+  if (const std::string failure = server.failure(); !failure.empty()) {
+    throw Error("ended because the engine failed: {}", failure);
+  }
 }
 
 }  // namespace

@@ -69,7 +69,7 @@ struct Stats {
     int64_t pages_total = 0;
     int64_t pages_used = 0;
   };
-  Tier host, disk;
+  Tier host = {}, disk = {};
   uint64_t steps = 0;
   uint64_t step_prefill_tokens = 0;  // of all steps; with what was computed again
   uint64_t step_decode_tokens = 0;
