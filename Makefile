@@ -21,7 +21,10 @@ empty :=
 space := $(empty) $(empty)
 one_of = '^($(subst $(space),|,$(1)))$$'
 
-.PHONY: help run build test bench asan tsan format setup clean
+FUZZ_TARGETS = gguf jinja json_body http output
+FUZZ_SECONDS ?= 120
+
+.PHONY: help run build test bench asan tsan fuzz format setup clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z ]+):.*  ## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -52,6 +55,11 @@ tsan:  ## unit tests of the rooms with threads under ThreadSanitizer
 	$(call compile,tsan,$(TSAN_ROOMS:=_test))
 	@$(FIXED_LAYOUT) ctest --preset tsan -R $(call one_of,$(TSAN_ROOMS))
 
+fuzz:  ## each fuzzer for FUZZ_SECONDS (120); what they learn stays in build/fuzz/corpus
+	@scripts/setup --tests --fuzz
+	$(call compile,fuzz,$(FUZZ_TARGETS:%=fuzz_%))
+	@for name in $(FUZZ_TARGETS); do .ci/fuzz $$name $(FUZZ_SECONDS); done
+
 format:  ## clang-format every source in place
 	@scripts/setup --lint
 	@find src tests -regex '.*\.\(h\|cc\|cu\|cuh\)' -exec clang-format-14 -i {} +
@@ -60,4 +68,4 @@ setup:  ## install what is missing: packages, the default model
 	@scripts/setup
 
 clean:  ## remove the builds; keeps the model and the Python packages
-	@rm -rf build/release build/debug build/asan build/tsan
+	@rm -rf build/release build/debug build/asan build/tsan build/fuzz
