@@ -24,7 +24,7 @@ one_of = '^($(subst $(space),|,$(1)))$$'
 FUZZ_TARGETS = gguf jinja json_body http output
 FUZZ_SECONDS ?= 120
 
-.PHONY: help run build test bench asan tsan fuzz format setup clean
+.PHONY: help run build test bench asan tsan fuzz docs format setup clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z ]+):.*  ## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -54,6 +54,9 @@ tsan:  ## unit tests of the rooms with threads under ThreadSanitizer
 	@scripts/setup --tests
 	$(call compile,tsan,$(TSAN_ROOMS:=_test))
 	@$(FIXED_LAYOUT) ctest --preset tsan -R $(call one_of,$(TSAN_ROOMS))
+
+docs: build  ## renew docs/options.md from the program
+	@build/release/tandem help --markdown >docs/options.md
 
 fuzz:  ## each fuzzer for FUZZ_SECONDS (120); what they learn stays in build/fuzz/corpus
 	@scripts/setup --tests --fuzz

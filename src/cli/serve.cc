@@ -103,10 +103,12 @@ constexpr const char* kDead[] = {
 
 // With a value or without one.
 void refuse(CLI::App* verb, const std::string& name, const std::string& reason) {
-  verb->add_option_function<std::string>(flag(name),
-                                         [name, reason](const std::string&) {
-                                           throw Error("--{} is not supported: {}", name, reason);
-                                         })
+  verb->add_option_function<std::string>(
+          flag(name),
+          [name, reason](const std::string&) {
+            throw Error("--{} is not supported: {}", name, reason);
+          },
+          reason)
       ->expected(0, 1)
       ->group("");
 }
@@ -184,7 +186,8 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   // Graphs are the GPU's: on the CPU both settings mean the same.
   verb->add_flag("--use_cuda_graph,--use-cuda-graph,!--no-use_cuda_graph,!--no-use-cuda-graph",
-                 o.use_cuda_graph, "accepted: there is no GPU in this build");
+                 o.use_cuda_graph, "accepted: there is no GPU in this build")
+      ->default_str("on");
   for (const RefusedFlag& refused : kRefused) refuse(verb, refused.name, refused.reason);
   for (const char* name : kDead) refuse(verb, name, "it had no effect in the original either");
 }
