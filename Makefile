@@ -15,7 +15,7 @@ define compile
 endef
 
 # Rooms whose unit tests run under a sanitizer; threads matter in five of them.
-ASAN_ROOMS = base platform quant gguf kernels_cpu ops moe models engine tokenizer chat scheduler server
+ASAN_ROOMS = base platform quant gguf kernels_cpu ops moe models engine tokenizer chat scheduler server fuzz
 TSAN_ROOMS = platform ops moe scheduler server
 empty :=
 space := $(empty) $(empty)
@@ -24,7 +24,7 @@ one_of = '^($(subst $(space),|,$(1)))$$'
 FUZZ_TARGETS = gguf jinja json_body http output
 FUZZ_SECONDS ?= 120
 
-.PHONY: help run build test bench asan tsan fuzz docs format setup clean
+.PHONY: help run build test bench asan tsan fuzz soak nightly docs format setup clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z ]+):.*  ## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -62,6 +62,17 @@ fuzz:  ## each fuzzer for FUZZ_SECONDS (120); what they learn stays in build/fuz
 	@scripts/setup --tests --fuzz
 	$(call compile,fuzz,$(FUZZ_TARGETS:%=fuzz_%))
 	@for name in $(FUZZ_TARGETS); do .ci/fuzz $$name $(FUZZ_SECONDS); done
+
+soak:  ## 100 000 requests of all kinds, then: is anything left behind?
+	@scripts/setup --tests
+	$(call compile,release)
+	@build/venv/bin/python tests/soak/soak.py --requests 100000
+
+nightly: soak fuzz  ## what takes too long for every change: the long soak, short ones under sanitizers, fuzzers
+	$(call compile,asan,tandem)
+	@$(FIXED_LAYOUT) build/venv/bin/python tests/soak/soak.py --sanitized --requests 2000 --program build/asan/tandem
+	$(call compile,tsan,tandem)
+	@$(FIXED_LAYOUT) build/venv/bin/python tests/soak/soak.py --sanitized --requests 2000 --program build/tsan/tandem
 
 format:  ## clang-format every source in place
 	@scripts/setup --lint
