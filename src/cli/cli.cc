@@ -9,11 +9,13 @@
 
 #include "base/error.h"
 #include "cli/verbs.h"
+#include "platform/crash_report.h"
 #include "server/version.h"
 
 namespace tandem::cli {
 
 int run(int argc, char** argv) {
+  platform::install_crash_report();
   CLI::App app{"tandem: serves large mixture-of-experts models on CPU and GPU together", "tandem"};
   app.require_subcommand(1);
   app.option_defaults()->always_capture_default();
