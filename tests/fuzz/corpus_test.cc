@@ -36,6 +36,7 @@ TEST(Corpus, Gguf) { run_corpus("gguf", gguf); }
 TEST(Corpus, Jinja) { run_corpus("jinja", jinja); }
 TEST(Corpus, JsonBody) { run_corpus("json_body", json_body); }
 TEST(Corpus, Http) { run_corpus("http", http); }
+TEST(Corpus, Encode) { run_corpus("encode", encode); }
 TEST(Corpus, Output) { run_corpus("output", output); }
 
 }  // namespace

@@ -87,6 +87,8 @@ def write_gguf():
     write("gguf", "types", model_file(
         [key_value("a", ARRAY, (U32, [1, 2, 3])), key_value("b", ARRAY, (STRING, ["x", "y"])),
          key_value("c", U64, 1 << 40), key_value("d", BOOL, True), key_value("e", F32, 0.5)], []))
+    write("gguf", "vocabulary-bpe", model_file(bpe_vocabulary(), []))
+    write("gguf", "vocabulary-spm", model_file(spm_vocabulary(), []))
     huge = header(1, []) + tensor_info("x", (1 << 40, 1 << 40), f32, 0)
     write("gguf", "overflow", huge)
     write("gguf", "counts", b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1 << 60))
@@ -174,6 +176,15 @@ def write_http():
           b'{"prompt": "a", "stream": true   }')
 
 
+def write_encode():
+    texts = ["Hello, world! It's 12345 o'clock.", "  spaces\t\n\r\n\n   ", "caf\u00e9 \u4f60\u597d \U0001f600\u200d\U0001f4bb",
+             "<s>shielded <|im_end|>", "CamelCaseWords HTTPServer x1y2z3", "'LL 're'S a'b", "\u0301\u0301combining",
+             "if (x) {\n    return y;\n}\n"]
+    for number, text in enumerate(texts):
+        write("encode", f"text-{number}", bytes([number * 5 % 13]) + text.encode())
+    write("encode", "no-utf8", b"\x03\xc3\x28\xff\xfe\xe2\x82 \xf0\x9f ok \xed\xa0\x80")
+
+
 def write_output():
     texts = {
         b"\x00": "<think>why</think>Yes.<tool_call>\n{\"name\": \"multiply\", \"arguments\": "
@@ -197,4 +208,5 @@ if __name__ == "__main__":
     write_jinja()
     write_json()
     write_http()
+    write_encode()
     write_output()

@@ -16,6 +16,7 @@ void gguf(Bytes bytes);       // a model file: container, configuration, vocabul
 void jinja(Bytes bytes);      // a chat template, rendered for a small conversation
 void json_body(Bytes bytes);  // the body of a chat or text completion
 void http(Bytes bytes);       // what a client sends over a connection
+void encode(Bytes bytes);     // what users write, through the tokenizers
 void output(Bytes bytes);     // what a model says, in pieces
 
 inline std::string_view text_of(Bytes bytes) {
