@@ -5,6 +5,7 @@
 #include <thread>
 
 #include <CLI/CLI.hpp>
+#include <fmt/core.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -25,6 +26,8 @@ struct TopOptions {
   double interval = 1.0;
   bool once = false;
 };
+
+constexpr int kMaxSteps = 200;  // lines that no terminal exceeds
 
 volatile std::sig_atomic_t interrupted = 0;
 
@@ -57,16 +60,15 @@ top::Frame take_frame(const TopOptions& options, const Url& url, top::Reading be
                    .before = std::move(before),
                    .now = read_metrics(url, options.api_key),
                    .steps = {}};
-  const HttpReply steps = http_get(url, "/debug/steps", options.api_key);
+  const HttpReply steps = http_get(url, fmt::format("/debug/steps/{}", kMaxSteps), options.api_key);
   if (steps.status == 200) frame.steps = top::read_steps(steps.body);
   fit_terminal(frame);
   return frame;
 }
 
 // Home, every line cleared behind its text, and all below: nothing flickers.
-void show(const top::Frame& frame) {
+void show(const std::vector<std::string>& lines) {
   std::string text = "\x1b[H";
-  const std::vector<std::string> lines = draw(frame);
   for (size_t i = 0; i < lines.size(); ++i) {
     text += lines[i] + "\x1b[K" + (i + 1 < lines.size() ? "\r\n" : "\x1b[J");
   }
@@ -102,9 +104,13 @@ void run_top(const TopOptions& options) {
   sigaction(SIGINT, &action, nullptr);  // it ends the pause too
   const OtherScreen screen;
   while (interrupted == 0) {
-    top::Frame frame = take_frame(options, url, std::move(before));
-    show(frame);
-    before = std::move(frame.now);
+    try {
+      top::Frame frame = take_frame(options, url, before);
+      show(draw(frame));
+      before = std::move(frame.now);
+    } catch (const Error& error) {  // it may be about to start again
+      show({"tandem top  " + std::string(error.what())});
+    }
     pause();
   }
 }

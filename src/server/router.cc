@@ -7,7 +7,7 @@
 namespace tandem::server {
 namespace {
 
-constexpr std::array<Route, 14> kRoutes = {{
+constexpr std::array<Route, 15> kRoutes = {{
     {RouteId::kChatCompletions, "/v1/chat/completions", true},
     {RouteId::kCompletions, "/v1/completions", true},
     {RouteId::kModels, "/v1/models", false},
@@ -22,6 +22,7 @@ constexpr std::array<Route, 14> kRoutes = {{
     {RouteId::kVersion, "/version", false},
     {RouteId::kMetrics, "/metrics", false},
     {RouteId::kDebugSteps, "/debug/steps", false},
+    {RouteId::kDebugSteps, "/debug/steps/", false},
 }};
 
 std::string percent_decoded(std::string_view text) {

@@ -2,6 +2,7 @@
 #include "server/service.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include <boost/algorithm/string.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -153,12 +154,23 @@ HttpResponse Service::answer_live() const {
   return json_response({{"status", "alive"}});
 }
 
-HttpResponse Service::answer_debug_steps() const {
+// last: how many of them; empty: all that are known.
+HttpResponse Service::answer_debug_steps(const std::string& last) const {
   if (!options_.debug_steps) return to_response(route_is_off("/debug/steps", "--debug_steps"));
   const std::shared_ptr<Serving> serving = this->serving();
   if (serving == nullptr) return to_response(model_loading());
+  std::vector<scheduler::StepRecord> steps = serving->scheduler.recent_steps();
+  if (!last.empty()) {
+    size_t count = 0;
+    const char* end = last.data() + last.size();
+    if (std::from_chars(last.data(), end, count).ptr != end) {
+      return to_response(route_not_found("/debug/steps/" + last));
+    }
+    steps.erase(steps.begin(),
+                steps.end() - static_cast<std::ptrdiff_t>(std::min(count, steps.size())));
+  }
   HttpResponse response;
-  response.body = step_trace(serving->scheduler.recent_steps());
+  response.body = step_trace(steps);
   return response;
 }
 
@@ -180,7 +192,7 @@ HttpResponse Service::answer_get(const RouteMatch& match) const {
     case RouteId::kLive:
       return answer_live();
     case RouteId::kDebugSteps:
-      return answer_debug_steps();
+      return answer_debug_steps(match.parameter);
     case RouteId::kVersion:
       return json_response({{"version", kVersion}});
     case RouteId::kMetrics: {

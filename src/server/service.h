@@ -60,7 +60,7 @@ class Service {
   HttpResponse answer_get(const RouteMatch& match) const;
   HttpResponse answer_health() const;
   HttpResponse answer_live() const;
-  HttpResponse answer_debug_steps() const;
+  HttpResponse answer_debug_steps(const std::string& last) const;
   std::shared_ptr<Serving> serving() const;
 
   const Options options_;

@@ -97,6 +97,8 @@ def test_steps_are_a_trace(tiny):
     assert all(earlier["ts"] + earlier["dur"] <= later["ts"] for earlier, later in zip(steps, steps[1:]))
     assert {step["name"] for step in steps} >= {"prefill", "decode"}
     assert sum(step["args"]["decode_tokens"] for step in steps[-7:]) == 7
+    last = tiny.get("/debug/steps/5").json()["traceEvents"]
+    assert last == trace["traceEvents"][-15:]
 
 
 def test_options_page_is_current():

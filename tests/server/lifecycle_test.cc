@@ -189,6 +189,8 @@ TEST_F(Debugging, ShowsStepsToThoseWithAKey) {
   EXPECT_EQ(status_of(running.get("/debug/steps")), "401");
   const std::string trace = running.get("/debug/steps", "x-api-key: key\r\n");
   EXPECT_TRUE(body_of(trace).at("traceEvents").as_array().empty());
+  EXPECT_EQ(status_of(running.get("/debug/steps/5", "x-api-key: key\r\n")), "200");
+  EXPECT_EQ(status_of(running.get("/debug/steps/x", "x-api-key: key\r\n")), "404");
 }
 
 TEST_F(ServerTest, HidesStepsWithoutTheFlag) {
