@@ -61,7 +61,8 @@ top::Frame take_frame(const TopOptions& options, const Url& url, top::Reading be
                    .now = read_metrics(url, options.api_key),
                    .steps = {}};
   const HttpReply steps = http_get(url, fmt::format("/debug/steps/{}", kMaxSteps), options.api_key);
-  if (steps.status == 200) frame.steps = top::read_steps(steps.body);
+  frame.shows_steps = steps.status == 200;
+  if (frame.shows_steps) frame.steps = top::read_steps(steps.body);
   fit_terminal(frame);
   return frame;
 }

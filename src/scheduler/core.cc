@@ -242,9 +242,9 @@ Stats Core::stats() const {
   Stats stats = totals_;
   stats.running = static_cast<int>(running_.size());
   stats.waiting = static_cast<int>(waiting_.size());
+  stats.page_size = page_size_;
   stats.pages_total = pages_.total();
   stats.pages_free = pages_.free();
-  stats.page_size = page_size_;
   return stats;
 }
 

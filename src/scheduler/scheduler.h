@@ -57,19 +57,21 @@ struct Request {
   std::function<void(TokenEvent)> on_event;
 };
 
+struct Tier {
+  int64_t pages_total = 0;
+  int64_t pages_used = 0;
+};
+struct TierStats {
+  Tier host = {}, disk = {};  // all zero: there is no such tier
+};
+
 // A snapshot for /metrics and tests.
 struct Stats {
   int running = 0;
   int waiting = 0;
+  int page_size = 0;  // tokens
   int pages_total = 0;
   int pages_free = 0;
-  int page_size = 0;  // tokens
-  // Pages of prefixes below the device's: all zero where there is no such tier.
-  struct Tier {
-    int64_t pages_total = 0;
-    int64_t pages_used = 0;
-  };
-  Tier host = {}, disk = {};
   uint64_t steps = 0;
   uint64_t step_prefill_tokens = 0;  // of all steps; with what was computed again
   uint64_t step_decode_tokens = 0;
@@ -81,6 +83,7 @@ struct Stats {
   uint64_t finished_length = 0;
   uint64_t cancelled = 0;
   uint64_t failed = 0;
+  TierStats tiers = {};  // below the engine's pages
 };
 
 class Scheduler {

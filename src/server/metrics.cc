@@ -182,8 +182,8 @@ std::string Metrics::text(const scheduler::Stats& stats) {
     tier.used.Set(static_cast<double>(in_use));
   };
   set_tier(m.device, stats.pages_total, used);
-  set_tier(m.host, stats.host.pages_total, stats.host.pages_used);
-  set_tier(m.disk, stats.disk.pages_total, stats.disk.pages_used);
+  set_tier(m.host, stats.tiers.host.pages_total, stats.tiers.host.pages_used);
+  set_tier(m.disk, stats.tiers.disk.pages_total, stats.tiers.disk.pages_used);
   m.set_cache_config(stats);
   const auto raise = [](prometheus::Counter& counter, auto total) {
     counter.Increment(static_cast<double>(total) - counter.Value());

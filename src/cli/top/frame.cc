@@ -124,7 +124,7 @@ class Painter {
   // As many as fit, the newest at the bottom: P for a share of prompt tokens, g for generating.
   void recent_steps() {
     line("");
-    if (frame_.steps.empty()) {
+    if (!frame_.shows_steps) {
       line("(start the server with --debug_steps to see its steps one by one)");
       return;
     }

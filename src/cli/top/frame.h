@@ -18,7 +18,8 @@ struct Frame {
   std::string url;
   std::string state;  // of /health
   Reading before, now;
-  std::vector<scheduler::StepRecord> steps;  // oldest first; none: the server does not show them
+  bool shows_steps = false;                  // whether the server does
+  std::vector<scheduler::StepRecord> steps;  // oldest first
   int width = 80;
   int height = 24;
 };
