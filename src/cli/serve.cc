@@ -108,10 +108,12 @@ constexpr const char* kDead[] = {
 
 // With a value or without one.
 void refuse(CLI::App* verb, const std::string& name, const std::string& reason) {
-  verb->add_option_function<std::string>(flag(name),
-                                         [name, reason](const std::string&) {
-                                           throw Error("--{} is not supported: {}", name, reason);
-                                         })
+  verb->add_option_function<std::string>(
+          flag(name),
+          [name, reason](const std::string&) {
+            throw Error("--{} is not supported: {}", name, reason);
+          },
+          reason)
       ->expected(0, 1)
       ->group("");
 }
@@ -142,7 +144,10 @@ void add_options(CLI::App* verb, ServeOptions& o) {
   add(verb, "model_name", o.model_name, "name that answers carry");
   add(verb, "host", o.server.host, "address to listen on");
   add(verb, "port", o.server.port, "port to listen on")->check(CLI::Range(0, 65535));
-  add(verb, "api_key", o.server.api_key, "key that all of /v1 requires");
+  add(verb, "api_key", o.server.api_keys,
+      "key that all of /v1 requires; give several times for more")
+      ->take_all()
+      ->allow_extra_args(false);
   add(verb, "ssl_keyfile", o.server.ssl_keyfile, "TLS key, PEM");
   add(verb, "ssl_certfile", o.server.ssl_certfile, "TLS certificate chain, PEM");
   add(verb, "max_new_tokens", o.scheduler.max_new_tokens,
@@ -188,6 +193,14 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::NonNegativeNumber);
   add(verb, "drain_seconds", o.server.drain_seconds, "time for running requests at the end")
       ->check(CLI::NonNegativeNumber);
+  add(verb, "request_timeout", o.server.request_timeout,
+      "seconds that a request may take, waiting included; 0: no end")
+      ->check(CLI::NonNegativeNumber);
+  add(verb, "max_requests_per_key", o.server.max_requests_per_key,
+      "requests of one API key at once; more get 429; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_flag(flag("debug_steps"), o.server.debug_steps,
+                 "answer GET /debug/steps: recent steps as a Chrome trace");
   add(verb, "max_choices", o.server.max_choices, "n of a request at most")
       ->check(CLI::Range(1, 128));
   add(verb, "web_cross_domain", o.server.cross_origin, "let web pages from anywhere call the API");
@@ -197,7 +210,8 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   // Graphs are the GPU's: on the CPU both settings mean the same.
   verb->add_flag("--use_cuda_graph,--use-cuda-graph,!--no-use_cuda_graph,!--no-use-cuda-graph",
-                 o.use_cuda_graph, "accepted: there is no GPU in this build");
+                 o.use_cuda_graph, "accepted: there is no GPU in this build")
+      ->default_str("on");
   for (const RefusedFlag& refused : kRefused) refuse(verb, refused.name, refused.reason);
   for (const char* name : kDead) refuse(verb, name, "it had no effect in the original either");
 }
@@ -334,6 +348,10 @@ void serve(ServeOptions o) {
     return;
   }
   report_concurrency(o, engine->info());
+  o.scheduler.on_fatal = [&server](const std::string& what) {
+    log::error("the engine has failed: {}; the server ends", what);
+    server.fail(what);
+  };
   const engine::EngineInfo& info = engine->info();
   std::unique_ptr<scheduler::PageDisk> disk = set_up_tiers(o, *files.weights, info);
   scheduler = scheduler::Scheduler::start(*engine, o.scheduler, std::move(disk));
@@ -356,6 +374,9 @@ void serve(ServeOptions o) {
             o.model_name.empty() ? files.name : o.model_name, engine->architecture(),
             o.server.ssl_certfile.empty() ? "" : "s", o.server.host, server.port());
   running.wait();
+  if (const std::string failure = server.failure(); !failure.empty()) {
+    throw Error("ended because the engine failed: {}", failure);
+  }
 }
 
 }  // namespace

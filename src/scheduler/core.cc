@@ -97,7 +97,9 @@ void Core::run_batch() {
       prefill_speed_.add(static_cast<double>(batch_tokens_.size()), options_.clock() - start);
     }
     advance(result);
+    failures_in_a_row_ = 0;
   } catch (const std::exception& error) {
+    ++failures_in_a_row_;
     fail_batch(error.what());
   }
 }
@@ -320,6 +322,10 @@ void Core::deliver_events() {
 // Those that did not take part go on; pages that were full before are as they were.
 void Core::fail_batch(const std::string& message) {
   finish_where([](const Sequence& s) { return s.planned > 0; }, FinishReason::kError, message);
+}
+
+void Core::fail_all(const std::string& message) {
+  finish_where([](const Sequence&) { return true; }, FinishReason::kError, message);
 }
 
 void Core::cancel(RequestId id) {

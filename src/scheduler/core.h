@@ -39,6 +39,14 @@ class Core {
   // Requests in order of arrival, for tests of that order.
   std::vector<RequestId> running() const;
   std::vector<RequestId> waiting() const;
+  // What the last call of step() gave to the engine: lengths and positions are valid, spans are
+  // not.
+  std::span<const engine::SequenceSlice> last_batch() const { return slices_; }
+  // Steps that failed since the last one that did not.
+  int failures_in_a_row() const { return failures_in_a_row_; }
+
+  // Ends everything with an error.
+  void fail_all(const std::string& message);
 
  private:
   using Sequences = std::vector<std::unique_ptr<Sequence>>;
@@ -83,6 +91,7 @@ class Core {
   bool short_of_pages_ = false;
   bool blocked_ = false;
   Stats totals_;
+  int failures_in_a_row_ = 0;
 
   struct Outgoing {
     Sequence* sequence;  // in running_, waiting_ or ended_

@@ -1,8 +1,10 @@
 // The scheduler's thread: commands in, steps, events out.
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 #include <unordered_map>
 
@@ -12,6 +14,11 @@
 
 namespace tandem::scheduler {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// The engine's own fault, not that of a request, when so many steps fail one after the other.
+constexpr int kFatalFailures = 3;
 
 std::unique_ptr<PageStore> make_store(engine::Engine& engine, const Options& options,
                                       std::unique_ptr<PageDisk> disk, std::function<void()> wake) {
@@ -63,20 +70,78 @@ class ThreadedScheduler : public Scheduler {
     return stats_;
   }
 
+  std::vector<StepRecord> recent_steps() const override { return step_log_.recent(); }
+
  private:
   void run() {
+    try {
+      serve();
+    } catch (const std::exception& error) {
+      refuse_from_now_on(error.what());
+    }
+  }
+
+  void serve() {
     std::vector<Command> commands;
     for (bool stopping = false; !stopping;) {
       commands.clear();
       mailbox_.take(commands, core_.idle() || core_.blocked());
       for (Command& command : commands) stopping |= apply(command);
+      const Clock::time_point begin = Clock::now();
       core_.step();
+      record_step(begin);
       publish_stats();
       core_.deliver_events();
+      if (core_.failures_in_a_row() >= kFatalFailures) {
+        throw std::runtime_error(
+            fmt::format("{} steps of the engine failed in a row", core_.failures_in_a_row()));
+      }
     }
     core_.cancel_all();
     publish_stats();
     core_.deliver_events();
+  }
+
+  // Nobody shall wait for an answer that cannot come while the process ends.
+  void refuse_from_now_on(const std::string& what) {
+    accepting_ = false;
+    const std::string message = "the engine has failed: " + what;
+    core_.fail_all(message);
+    publish_stats();
+    core_.deliver_events();
+    if (options_.on_fatal) options_.on_fatal(what);
+    std::vector<Command> commands;
+    for (bool stopping = false; !stopping;) {
+      commands.clear();
+      mailbox_.take(commands, true);
+      for (Command& command : commands) stopping |= apply(command);
+      core_.fail_all(message);
+      core_.deliver_events();
+    }
+  }
+
+  void record_step(Clock::time_point begin) {
+    const auto batch = core_.last_batch();
+    if (batch.empty()) return;
+    const auto us = [](Clock::duration d) {
+      return std::chrono::duration_cast<std::chrono::microseconds>(d).count();
+    };
+    const Stats now = core_.stats();
+    StepRecord record{.number = now.steps,
+                      .begin_us = us(begin - start_),
+                      .duration_us = us(Clock::now() - begin),
+                      .sequences = static_cast<int32_t>(batch.size()),
+                      .running = now.running,
+                      .waiting = now.waiting,
+                      .pages_free = now.pages_free};
+    for (const engine::SequenceSlice& slice : batch) {
+      const bool decodes = slice.num_tokens == 1 && slice.position >= slice.prompt_tokens;
+      (decodes ? record.decode_tokens : record.prefill_tokens) += slice.num_tokens;
+    }
+    step_prefill_tokens_ += static_cast<uint64_t>(record.prefill_tokens);
+    step_decode_tokens_ += static_cast<uint64_t>(record.decode_tokens);
+    step_seconds_ += static_cast<double>(record.duration_us) * 1e-6;
+    step_log_.add(record);
   }
 
   // Returns whether the thread shall end.
@@ -147,9 +212,16 @@ class ThreadedScheduler : public Scheduler {
   void publish_stats() {
     const std::lock_guard lock(stats_mutex_);
     stats_ = core_.stats();
+    stats_.step_prefill_tokens = step_prefill_tokens_;
+    stats_.step_decode_tokens = step_decode_tokens_;
+    stats_.step_seconds = step_seconds_;
     running_ = stats_.running;
   }
 
+  const Clock::time_point start_ = Clock::now();
+  StepLog step_log_;
+  uint64_t step_prefill_tokens_ = 0, step_decode_tokens_ = 0;  // of the thread only
+  double step_seconds_ = 0.0;
   Mailbox mailbox_;
   const std::unique_ptr<PageStore> store_;  // posts to the mailbox; null: no lower tiers
   Core core_;                               // of the thread only, but for its capacity

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "engine/engine.h"
 #include "scheduler/page_store.h"
+#include "scheduler/step_log.h"
 
 namespace tandem::scheduler {
 
@@ -34,6 +35,10 @@ struct Options {
   Hash128 model_identity = {};         // of all that a page's bytes depend on beside its tokens
   int64_t host_cache_bytes = 0;        // of copies of pages in the host's memory
   std::function<double()> clock = {};  // seconds; empty: the system's steady clock
+  // Called once, on the scheduler's thread, when it cannot go on: the engine fails step after step,
+  // or something of ours threw. All requests have had their kError by then, and further ones get it
+  // at once; the process should end.
+  std::function<void(const std::string& what)> on_fatal = {};
 };
 
 enum class FinishReason { kNone, kStop, kLength, kCancelled, kError };
@@ -74,6 +79,9 @@ struct Stats {
   int pages_free = 0;    // held by no request, cached ones included
   int pages_cached = 0;  // of those: hold tokens that a request may share
   uint64_t steps = 0;
+  uint64_t step_prefill_tokens = 0;  // of all steps; with what was computed again
+  uint64_t step_decode_tokens = 0;
+  double step_seconds = 0.0;
   uint64_t prompt_tokens = 0;  // computed
   uint64_t cached_tokens = 0;  // of prompts, found in the cache
   uint64_t generated_tokens = 0;
@@ -105,6 +113,7 @@ class Scheduler {
   // No new requests; returns when all have ended or the time is over (then the rest is cancelled).
   virtual void drain(double seconds) = 0;
   virtual Stats stats() const = 0;
+  virtual std::vector<StepRecord> recent_steps() const { return {}; }
 };
 
 }  // namespace tandem::scheduler

@@ -30,7 +30,7 @@ class FakeEngine : public engine::Engine {
   engine::StepResult step(const engine::Batch& batch) override {
     ++steps;
     now += kSecondsPerToken * static_cast<double>(batch.tokens.size());
-    if (steps == fail_at) throw std::runtime_error("the engine failed");
+    if (steps == fail_at || always_fails) throw std::runtime_error("the engine failed");
     EXPECT_LE(static_cast<int>(batch.tokens.size()), info_.max_step_tokens);
     EXPECT_LE(static_cast<int>(batch.sequences.size()), info_.max_step_sequences);
     size_t token = 0;
@@ -83,6 +83,7 @@ class FakeEngine : public engine::Engine {
   static constexpr Cell kGarbage = 0xdeadbeefdeadbeefULL;
   int steps = 0;
   int fail_at = -1;
+  bool always_fails = false;
   int copies = 0;
   double now = 0.0;  // the virtual clock
 
