@@ -32,6 +32,7 @@ struct ServeOptions {
   int cache_lens = 32768;
   double host_cache_gb = 0.0;
   std::string kv_cache_dir;
+  std::string cache_scope = "shared";
   double disk_cache_gb = 10.0;
   bool use_cuda_graph = true;
   engine::Options engine;
@@ -128,6 +129,9 @@ void add_cache_options(CLI::App* verb, ServeOptions& o) {
   verb->add_flag("--prefix_cache,--prefix-cache,!--no-prefix_cache,!--no-prefix-cache",
                  o.scheduler.prefix_cache,
                  "keep pages of the KV cache for prompts that begin alike");
+  add(verb, "cache_scope", o.cache_scope,
+      "who may share such pages: shared (all), or key (each API key its own)")
+      ->check(CLI::IsMember({"shared", "key"}));
   add(verb, "host_cache_gb", o.host_cache_gb, "copies of such pages in host memory, in GB")
       ->check(CLI::NonNegativeNumber);
   add(verb, "kv_cache_dir", o.kv_cache_dir,
@@ -321,6 +325,7 @@ void serve(ServeOptions o) {
   mallopt(M_MMAP_THRESHOLD, kLargeBlock);
   log::set_level(parse_level(o.log_level));
   check_backend(o);
+  o.server.share_cache = o.cache_scope == "shared";
   server::Server server(o.server);
   log::info("listening on {} port {}", o.server.host, server.port());
 

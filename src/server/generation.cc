@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <functional>
 
 #include "base/log.h"
 
@@ -70,6 +71,8 @@ scheduler::Request Generation::scheduler_request(size_t prompt, size_t choice) c
                          .max_tokens = static_cast<int32_t>(request_.max_tokens),
                          .min_tokens = request_.min_tokens,
                          .end_tokens = request_.stop_token_ids,
+                         .key = options_.api_keys.empty() ? 0 : exchange_.key() + 1,
+                         .cache_scope = cache_scope(),
                          .on_event = {}};
   out.sampling.seed ^= choice;
   // With ignore_eos the ends that the client named still hold.
@@ -78,6 +81,13 @@ scheduler::Request Generation::scheduler_request(size_t prompt, size_t choice) c
     out.end_tokens.insert(out.end_tokens.end(), ends.begin(), ends.end());
   }
   return out;
+}
+
+// By the key itself: its place among the keys may be another one's after a restart, while pages on
+// disk remain.
+uint64_t Generation::cache_scope() const {
+  if (options_.share_cache || options_.api_keys.empty()) return 0;
+  return std::hash<std::string>()(options_.api_keys[exchange_.key()]);
 }
 
 std::optional<Failure> Generation::submit() {

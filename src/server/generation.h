@@ -35,6 +35,7 @@ class Generation {
   double longest_wait() const;
   bool is_late() const;
   scheduler::Request scheduler_request(size_t prompt, size_t choice) const;
+  uint64_t cache_scope() const;
   // Takes the event in; what it adds to a stream.
   std::string advance(const EventQueue::Item& item);
   std::string stream_text(size_t index, const ChoiceDelta& delta);

@@ -114,6 +114,33 @@ def test_damaged_files_are_missed_and_removed(tmp_path):
             assert server.stop() == 0
 
 
+def test_keys_share_pages_or_not():
+    prompt = prompt_of(40, 200)
+    for scope, of_others in (("shared", 192), ("key", 0)):
+        with TandemServer("--api_key", "second", "--cache_scope", scope, key="first") as server:
+            assert complete(server, prompt, 2)[1] == 0
+            assert complete(server, prompt, 2)[1] == 192
+            server.headers["Authorization"] = "Bearer second"
+            assert complete(server, prompt, 2)[1] == of_others
+
+
+def test_a_key_has_its_share_of_the_places_and_the_queue():
+    flags = ("--max_running_per_key", "1", "--max_queue_per_key", "1", "--api_key", "second")
+    with TandemServer(*flags, key="first") as server:
+        body = {"prompt": prompt_of(41, 5), "max_tokens": 7000, "ignore_eos": True, "stream": True}
+        streams = [server.post("/v1/completions", body, stream=True) for _ in range(2)]
+        server.wait_for_metric("vllm:num_requests_waiting", 1)
+        assert server.metric("vllm:num_requests_running") == 1
+        refused = server.post("/v1/completions", body)
+        assert refused.status_code == 429 and refused.headers["Retry-After"]
+        assert refused.json()["error"]["code"] == "key_queue_full"
+        server.headers["Authorization"] = "Bearer second"
+        assert complete(server, prompt_of(42, 5), 2)[1] == 0  # passes the one that waits
+        for stream in streams:
+            stream.close()
+        server.wait_until_idle()
+
+
 def test_one_server_a_directory(tmp_path):
     with TandemServer("--kv_cache_dir", tmp_path):
         with TandemServer("--kv_cache_dir", tmp_path, ready=False) as second:
