@@ -15,13 +15,16 @@ define compile
 endef
 
 # Rooms whose unit tests run under a sanitizer; threads matter in five of them.
-ASAN_ROOMS = base platform quant gguf kernels_cpu ops moe models engine tokenizer chat scheduler server
+ASAN_ROOMS = base platform quant gguf kernels_cpu ops moe models engine tokenizer chat scheduler server fuzz
 TSAN_ROOMS = platform ops moe scheduler server
 empty :=
 space := $(empty) $(empty)
 one_of = '^($(subst $(space),|,$(1)))$$'
 
-.PHONY: help run build test bench asan tsan format setup clean
+FUZZ_TARGETS = gguf jinja json_body http encode output
+FUZZ_SECONDS ?= 120
+
+.PHONY: help run build test bench asan tsan fuzz soak nightly docs format setup clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z ]+):.*  ## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -52,6 +55,26 @@ tsan:  ## unit tests of the rooms with threads under ThreadSanitizer
 	$(call compile,tsan,$(TSAN_ROOMS:=_test))
 	@$(FIXED_LAYOUT) ctest --preset tsan -R $(call one_of,$(TSAN_ROOMS))
 
+docs: build  ## renew docs/options.md from the program
+	@build/release/tandem help --markdown >docs/options.md
+
+fuzz:  ## each fuzzer for FUZZ_SECONDS (120); what they learn stays in build/fuzz/corpus
+	@scripts/setup --tests --fuzz
+	$(call compile,fuzz,$(FUZZ_TARGETS:%=fuzz_%))
+	@for name in $(FUZZ_TARGETS); do .ci/fuzz $$name $(FUZZ_SECONDS); done
+
+soak:  ## 100 000 requests of all kinds, then: is anything left behind?
+	@scripts/setup --tests
+	$(call compile,release)
+	@build/venv/bin/python tests/soak/soak.py --requests 100000
+
+nightly: soak fuzz  ## what takes too long for every change: the long soak, short ones under sanitizers, fuzzers, kills
+	@TANDEM_KILLS=200 build/venv/bin/python -m pytest tests/api/test_prefix_cache.py -k kill
+	$(call compile,asan,tandem)
+	@$(FIXED_LAYOUT) build/venv/bin/python tests/soak/soak.py --sanitized --requests 2000 --program build/asan/tandem
+	$(call compile,tsan,tandem)
+	@$(FIXED_LAYOUT) build/venv/bin/python tests/soak/soak.py --sanitized --requests 2000 --program build/tsan/tandem
+
 format:  ## clang-format every source in place
 	@scripts/setup --lint
 	@find src tests -regex '.*\.\(h\|cc\|cu\|cuh\)' -exec clang-format-14 -i {} +
@@ -60,4 +83,4 @@ setup:  ## install what is missing: packages, the default model
 	@scripts/setup
 
 clean:  ## remove the builds; keeps the model and the Python packages
-	@rm -rf build/release build/debug build/asan build/tsan
+	@rm -rf build/release build/debug build/asan build/tsan build/fuzz

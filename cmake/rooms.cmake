@@ -15,7 +15,7 @@ if(TANDEM_SANITIZE)
   # Undefined behaviour ends the program like a bad access does, so that no test can pass over it. The fences that
   # GCC warns of are Asio's; what they order is ordered by mutexes too.
   list(APPEND TANDEM_BASE_FLAGS -fsanitize=${TANDEM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
-       -D_GLIBCXX_ASSERTIONS -Wno-tsan)
+       -D_GLIBCXX_ASSERTIONS -Wno-unknown-warning-option -Wno-tsan)
   add_link_options(-fsanitize=${TANDEM_SANITIZE})
 endif()
 
@@ -95,7 +95,11 @@ function(tandem_tests name)
   target_compile_options(${target}_test PRIVATE ${TANDEM_BASE_FLAGS})
   target_include_directories(${target}_test PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_definitions(${target}_test PRIVATE TANDEM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  tandem_resolve(libraries ${target} ${ARG_LINK})
+  set(room ${target})
+  if(NOT room IN_LIST TANDEM_ROOMS)
+    set(room)
+  endif()
+  tandem_resolve(libraries ${room} ${ARG_LINK})
   target_link_libraries(${target}_test PRIVATE ${libraries} GTest::gtest GTest::gtest_main)
   add_test(NAME ${target} COMMAND ${target}_test)
   set_tests_properties(${target} PROPERTIES TIMEOUT 300)

@@ -9,22 +9,28 @@
 
 #include "base/error.h"
 #include "cli/verbs.h"
+#include "platform/crash_report.h"
 #include "server/version.h"
 
 namespace tandem::cli {
 
 int run(int argc, char** argv) {
+  platform::install_crash_report();
   CLI::App app{"tandem: serves large mixture-of-experts models on CPU and GPU together", "tandem"};
   app.require_subcommand(1);
+  app.option_defaults()->always_capture_default();
   app.set_version_flag("--version", fmt::format("tandem {}", server::kVersion));
   int exit_code = 0;
   add_serve(app, &exit_code);
   add_chat(app, &exit_code);
   add_bench(app, &exit_code);
+  add_top(app, &exit_code);
+  add_loadtest(app, &exit_code);
   add_eval(app, &exit_code);
   add_inspect(app, &exit_code);
   add_tokenize(app, &exit_code);
   add_render(app, &exit_code);
+  add_help(app, &exit_code);
   try {
     app.parse(argc, argv);
     return exit_code;

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cli/flags.h"
 #include "cli/model_files.h"
+#include "cli/page_disk.h"
 #include "cli/support.h"
 #include "cli/verbs.h"
 #include "engine/load.h"
@@ -20,6 +21,7 @@ namespace tandem::cli {
 namespace {
 
 constexpr int kLargeBlock = 1 << 20;
+constexpr double kGb = 1e9;
 
 struct ServeOptions {
   std::string gguf_path, model_path, model_name;
@@ -28,6 +30,10 @@ struct ServeOptions {
   std::string kv_type = "f16";
   std::string log_level = "info";
   int cache_lens = 32768;
+  double host_cache_gb = 0.0;
+  std::string kv_cache_dir;
+  std::string cache_scope = "shared";
+  double disk_cache_gb = 10.0;
   engine::Options engine;
   scheduler::Options scheduler;
   server::Options server;
@@ -45,7 +51,7 @@ constexpr RefusedFlag kRefused[] = {
     {"web", "there is no web page yet"},
     {"memory_gpu_only", "there is no GPU cache in this build"},
     {"utilization_percentage", "the cache's size is --cache_lens"},
-    {"cpu_memory_size_GB", "there is no second tier of the cache yet"},
+    {"cpu_memory_size_GB", "use --host_cache_gb"},
     {"batch_size", "use --max_batch_size"},
     {"db_type", "tandem keeps no database"},
     {"db_host", "tandem keeps no database"},
@@ -101,10 +107,12 @@ constexpr const char* kDead[] = {
 
 // With a value or without one.
 void refuse(CLI::App* verb, const std::string& name, const std::string& reason) {
-  verb->add_option_function<std::string>(flag(name),
-                                         [name, reason](const std::string&) {
-                                           throw Error("--{} is not supported: {}", name, reason);
-                                         })
+  verb->add_option_function<std::string>(
+          flag(name),
+          [name, reason](const std::string&) {
+            throw Error("--{} is not supported: {}", name, reason);
+          },
+          reason)
       ->expected(0, 1)
       ->group("");
 }
@@ -115,6 +123,21 @@ CLI::Option* add(CLI::App* verb, const std::string& name, T& variable, const std
   return verb->add_option(flag(name), variable, help)->capture_default_str();
 }
 
+void add_cache_options(CLI::App* verb, ServeOptions& o) {
+  verb->add_flag("--prefix_cache,--prefix-cache,!--no-prefix_cache,!--no-prefix-cache",
+                 o.scheduler.prefix_cache,
+                 "keep pages of the KV cache for prompts that begin alike");
+  add(verb, "cache_scope", o.cache_scope,
+      "who may share such pages: shared (all), or key (each API key its own)")
+      ->check(CLI::IsMember({"shared", "key"}));
+  add(verb, "host_cache_gb", o.host_cache_gb, "copies of such pages in host memory, in GB")
+      ->check(CLI::NonNegativeNumber);
+  add(verb, "kv_cache_dir", o.kv_cache_dir,
+      "directory for such pages, which survive a restart; empty: none");
+  add(verb, "disk_cache_gb", o.disk_cache_gb, "size of --kv_cache_dir in GB")
+      ->check(CLI::PositiveNumber);
+}
+
 void add_options(CLI::App* verb, ServeOptions& o) {
   add(verb, "gguf_path", o.gguf_path,
       "weights: a .gguf file, a split set or a directory; without it the default model");
@@ -123,7 +146,10 @@ void add_options(CLI::App* verb, ServeOptions& o) {
   add(verb, "model_name", o.model_name, "name that answers carry");
   add(verb, "host", o.server.host, "address to listen on");
   add(verb, "port", o.server.port, "port to listen on")->check(CLI::Range(0, 65535));
-  add(verb, "api_key", o.server.api_key, "key that all of /v1 requires");
+  add(verb, "api_key", o.server.api_keys,
+      "key that all of /v1 requires; give several times for more")
+      ->take_all()
+      ->allow_extra_args(false);
   add(verb, "ssl_keyfile", o.server.ssl_keyfile, "TLS key, PEM");
   add(verb, "ssl_certfile", o.server.ssl_certfile, "TLS certificate chain, PEM");
   add(verb, "max_new_tokens", o.scheduler.max_new_tokens,
@@ -137,6 +163,13 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::Range(1, 1024));
   add(verb, "max_queue", o.scheduler.max_queue, "requests waiting at most; more get 429")
       ->check(CLI::NonNegativeNumber);
+  add(verb, "max_running_per_key", o.scheduler.max_running_per_key,
+      "requests of one API key running at once; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+  add(verb, "max_queue_per_key", o.scheduler.max_queue_per_key,
+      "requests of one API key waiting at most; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+  add_cache_options(verb, o);
   add(verb, "page_size", o.engine.page_size, "tokens in a KV page; 0: what suits the model")
       ->check(CLI::NonNegativeNumber);
   add(verb, "kv_type", o.kv_type,
@@ -164,6 +197,14 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::NonNegativeNumber);
   add(verb, "drain_seconds", o.server.drain_seconds, "time for running requests at the end")
       ->check(CLI::NonNegativeNumber);
+  add(verb, "request_timeout", o.server.request_timeout,
+      "seconds that a request may take, waiting included; 0: no end")
+      ->check(CLI::NonNegativeNumber);
+  add(verb, "max_requests_per_key", o.server.max_requests_per_key,
+      "requests of one API key at once; more get 429; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_flag(flag("debug_steps"), o.server.debug_steps,
+                 "answer GET /debug/steps: recent steps as a Chrome trace");
   add(verb, "max_choices", o.server.max_choices, "n of a request at most")
       ->check(CLI::Range(1, 128));
   add(verb, "web_cross_domain", o.server.cross_origin, "let web pages from anywhere call the API");
@@ -173,7 +214,8 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   // Graphs are the GPU's: on the CPU both settings mean the same.
   verb->add_flag("--use_cuda_graph,--use-cuda-graph,!--no-use_cuda_graph,!--no-use-cuda-graph",
-                 o.engine.use_cuda_graph, "on a GPU: replay captured steps of generation");
+                 o.engine.use_cuda_graph, "on a GPU: replay captured steps of generation")
+      ->default_str("on");
   for (const RefusedFlag& refused : kRefused) refuse(verb, refused.name, refused.reason);
   for (const char* name : kDead) refuse(verb, name, "it had no effect in the original either");
 }
@@ -229,6 +271,25 @@ void report_concurrency(const ServeOptions& o, const engine::EngineInfo& info) {
   }
 }
 
+// The tiers below the engine's pages: sizes and names into `o`, the disk as the result.
+std::unique_ptr<scheduler::PageDisk> set_up_tiers(ServeOptions& o, const gguf::File& model,
+                                                  const engine::EngineInfo& info) {
+  if (!o.scheduler.prefix_cache) {
+    if (o.host_cache_gb > 0.0 || !o.kv_cache_dir.empty()) {
+      throw Error("--host_cache_gb and --kv_cache_dir need the prefix cache, which is off");
+    }
+    return nullptr;
+  }
+  o.scheduler.host_cache_bytes = static_cast<int64_t>(o.host_cache_gb * kGb);
+  if (o.host_cache_gb > 0.0 && o.scheduler.host_cache_bytes < info.page_bytes) {
+    throw Error("--host_cache_gb {}: a page has {} bytes", o.host_cache_gb, info.page_bytes);
+  }
+  if (o.kv_cache_dir.empty()) return nullptr;
+  o.scheduler.model_identity = page_identity(model, info);
+  return open_page_disk(o.kv_cache_dir, static_cast<int64_t>(o.disk_cache_gb * kGb),
+                        info.page_bytes, o.scheduler.model_identity);
+}
+
 // A line for each tenth.
 std::function<void(double, const std::string&)> progress_reporter(server::Server& server) {
   return [&server, last = -1](double share, const std::string& what) mutable {
@@ -264,6 +325,7 @@ void serve(ServeOptions o) {
   mallopt(M_MMAP_THRESHOLD, kLargeBlock);
   log::set_level(parse_level(o.log_level));
   check_backend(o);
+  o.server.share_cache = o.cache_scope == "shared";
   server::Server server(o.server);
   log::info("listening on {} port {}", o.server.host, server.port());
 
@@ -278,6 +340,7 @@ void serve(ServeOptions o) {
   o.engine.cache_tokens = o.cache_lens;
   o.engine.max_step_tokens = o.scheduler.chunk_size;
   o.engine.max_step_sequences = o.scheduler.max_batch_size;
+  o.engine.other_memory_bytes = static_cast<int64_t>(o.host_cache_gb * kGb);
   o.engine.on_progress = progress_reporter(server);
   o.scheduler.strategy = o.sched_strategy == "FCFS" ? scheduler::Strategy::kFcfs
                                                     : scheduler::Strategy::kFcfsSinglePrefill;
@@ -290,9 +353,14 @@ void serve(ServeOptions o) {
     return;
   }
   report_concurrency(o, engine->info());
-  scheduler = scheduler::Scheduler::start(*engine, o.scheduler);
-
+  o.scheduler.on_fatal = [&server](const std::string& what) {
+    log::error("the engine has failed: {}; the server ends", what);
+    server.fail(what);
+  };
   const engine::EngineInfo& info = engine->info();
+  std::unique_ptr<scheduler::PageDisk> disk = set_up_tiers(o, *files.weights, info);
+  scheduler = scheduler::Scheduler::start(*engine, o.scheduler, std::move(disk));
+
   const auto room = static_cast<int32_t>(
       std::min<int64_t>(info.context_length, int64_t{info.num_pages} * info.page_size));
   server.set_model({.name = o.model_name.empty() ? files.name : o.model_name,
@@ -311,6 +379,9 @@ void serve(ServeOptions o) {
             o.model_name.empty() ? files.name : o.model_name, engine->architecture(),
             o.server.ssl_certfile.empty() ? "" : "s", o.server.host, server.port());
   running.wait();
+  if (const std::string failure = server.failure(); !failure.empty()) {
+    throw Error("ended because the engine failed: {}", failure);
+  }
 }
 
 }  // namespace

@@ -12,20 +12,20 @@ namespace {
 
 // Pages of the model's files do not count: the system may drop them.
 void require_memory(const models::Decoder& decoder, const ops::KvLayer& form,
-                    const EngineInfo& info, size_t workspace) {
+                    const EngineInfo& info, size_t workspace, int64_t other) {
   constexpr int64_t kMib = int64_t{1} << 20;
   const int64_t layers = decoder.config().layers;
   const int64_t weights = decoder.weight_memory_bytes();
   const int64_t cache = form.page_bytes * info.num_pages * layers;
   const int64_t available = platform::read_topology().available_bytes;
-  if (weights + cache + static_cast<int64_t>(workspace) <= available) return;
+  if (weights + cache + other + static_cast<int64_t>(workspace) <= available) return;
   throw Error(
       "not enough memory: weights {} MiB, KV cache {} tokens x {} bytes = {} MiB, working memory "
-      "{} MiB, {} MiB are available; {}",
+      "{} MiB, host cache {} MiB, {} MiB are available; {}",
       weights / kMib, int64_t{info.num_pages} * info.page_size,
       form.page_bytes / form.page_size * layers, cache / kMib,
-      workspace / static_cast<size_t>(kMib), available / kMib,
-      weights < available ? "lower --cache_lens or --chunk_size"
+      workspace / static_cast<size_t>(kMib), other / kMib, available / kMib,
+      weights < available ? "lower --cache_lens, --chunk_size or --host_cache_gb"
                           : "take a smaller model or fewer bits a weight");
 }
 
@@ -34,7 +34,7 @@ size_t sized_workspace(const models::Decoder& decoder, const Options& options,
   const ops::KvLayer form = cache_form(decoder, options, Device::kCpu);
   const size_t bytes =
       decoder.workspace_bytes(info.max_step_tokens, info.max_step_sequences, form, threads);
-  require_memory(decoder, form, info, bytes);
+  require_memory(decoder, form, info, bytes, options.other_memory_bytes);
   return bytes;
 }
 
@@ -45,7 +45,7 @@ CpuEngine::CpuEngine(const gguf::File& file, const Options& options)
       decoder_(models::create_decoder(file,
                                       std::max(options.max_step_tokens, options.max_step_sequences),
                                       {.nodes = pool_.nodes()})),
-      info_(make_info(*decoder_, options)),
+      info_(make_info(*decoder_, options, Device::kCpu)),
       workspace_(sized_workspace(*decoder_, options, info_, pool_.size())),
       cache_(cache_form(*decoder_, options, Device::kCpu), decoder_->config().layers,
              info_.num_pages),

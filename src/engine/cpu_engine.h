@@ -25,6 +25,9 @@ class CpuEngine : public LocalEngine {
 
   const EngineInfo& info() const override { return info_; }
   StepResult step(const Batch& batch) override;
+  void read_page(int32_t page, std::span<std::byte> out) override { cache_.read(page, out); }
+  void write_page(int32_t page, std::span<const std::byte> in) override { cache_.write(page, in); }
+  void copy_page(int32_t from, int32_t to) override { cache_.copy(from, to); }
   std::span<const float> logits(int32_t sequence) const override;
   std::string_view architecture() const override { return decoder_->config().architecture; }
   int64_t last_step_weight_bytes() const override { return decoder_->step_weight_bytes(); }

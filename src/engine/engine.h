@@ -1,8 +1,10 @@
 // The inference engine as the scheduler sees it: sizes, and one synchronous step. No CUDA types, so
-// that scheduler and server build and test without a GPU. Called from one thread.
+// that scheduler and server build and test without a GPU. step() is called from one thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "engine/batch.h"
 
@@ -15,6 +17,8 @@ struct EngineInfo {
   int32_t num_pages;           // pages that exist
   int32_t max_step_tokens;     // T of a step at most
   int32_t max_step_sequences;  // B of a step at most
+  int64_t page_bytes = 0;      // of a page, all layers together
+  uint64_t page_format = 0;    // differs where the bytes of a page mean something else
 };
 
 class Engine {
@@ -25,6 +29,14 @@ class Engine {
   // Runs the model over the batch and samples. Neither throws for requests nor returns codes for
   // bugs; results stay valid until the next call.
   virtual StepResult step(const Batch& batch) = 0;
+
+  // The contents of a KV page, opaque bytes [page_bytes]: written into any page of an engine with
+  // the same model and page_format, they stand for the same tokens at the same positions. Any
+  // thread may call these beside step() and each other, as long as nobody writes a page that
+  // another call uses: the caller sees to that.
+  virtual void read_page(int32_t page, std::span<std::byte> out) = 0;
+  virtual void write_page(int32_t page, std::span<const std::byte> in) = 0;
+  virtual void copy_page(int32_t from, int32_t to) = 0;
 };
 
 }  // namespace tandem::engine

@@ -25,6 +25,10 @@ std::vector<ops::KvLayer> allocate_cache(ops::Gpu& gpu, ops::KvLayer form, int l
   return cache;
 }
 
+std::byte* page_of(const ops::KvLayer& layer, int32_t page) {
+  return layer.data + layer.page_bytes * page;
+}
+
 std::span<float> pinned_floats(ops::Gpu& gpu, size_t count) {
   return {reinterpret_cast<float*>(gpu.pinned(count * sizeof(float)).data()), count};
 }
@@ -41,7 +45,7 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                                        .routed_experts_on_gpu = routed_experts_on_gpu,
                                        .nodes = pool_.nodes()})),
       form_(cache_form(*decoder_, options, Device::kCuda)),
-      info_(make_info(*decoder_, options)),
+      info_(make_info(*decoder_, options, Device::kCuda)),
       workspace_(take(*gpu_,
                       decoder_->workspace_bytes(info_.max_step_tokens, info_.max_step_sequences,
                                                 form_, pool_.size()),
@@ -160,6 +164,37 @@ StepResult GpuEngine::step(const Batch& batch) {
   gpu_->wait();
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
   return sampler_.sample(pool_, batch, logits_, output_of_);
+}
+
+void GpuEngine::read_page(int32_t page, std::span<std::byte> out) {
+  std::vector<ops::Gpu::Transfer> transfers;
+  std::byte* to = out.data();
+  for (const ops::KvLayer& layer : cache_) {
+    const auto bytes = static_cast<size_t>(layer.page_bytes);
+    transfers.push_back({page_of(layer, page), to, bytes});
+    to += bytes;
+  }
+  gpu_->transfer(transfers);
+}
+
+void GpuEngine::write_page(int32_t page, std::span<const std::byte> in) {
+  std::vector<ops::Gpu::Transfer> transfers;
+  const std::byte* from = in.data();
+  for (const ops::KvLayer& layer : cache_) {
+    const auto bytes = static_cast<size_t>(layer.page_bytes);
+    transfers.push_back({from, page_of(layer, page), bytes});
+    from += bytes;
+  }
+  gpu_->transfer(transfers);
+}
+
+void GpuEngine::copy_page(int32_t from, int32_t to) {
+  std::vector<ops::Gpu::Transfer> transfers;
+  for (const ops::KvLayer& layer : cache_) {
+    transfers.push_back(
+        {page_of(layer, from), page_of(layer, to), static_cast<size_t>(layer.page_bytes)});
+  }
+  gpu_->transfer(transfers);
 }
 
 void GpuEngine::profile_into(ops::Profile* profile) {

@@ -17,6 +17,12 @@ class KvCache {
 
   std::span<const ops::KvLayer> layers() const { return layers_; }
 
+  // A page of all layers, [L, page]: out, in, and from one page to another.
+  int64_t page_bytes() const;
+  void read(int32_t page, std::span<std::byte> out) const;
+  void write(int32_t page, std::span<const std::byte> in);
+  void copy(int32_t from, int32_t to);
+
  private:
   platform::Reservation data_;  // [L, P, page]
   std::vector<ops::KvLayer> layers_;

@@ -34,6 +34,7 @@ struct Options {
   DType kv_type = DType::kF16;     // kF32, kF16, kBF16; MLA keeps integers for the last two
   int32_t max_step_tokens = 256;   // --chunk_size
   int32_t max_step_sequences = 4;  // --max_batch_size
+  int64_t other_memory_bytes = 0;  // that must fit beside the engine: --host_cache_gb
   // Called while loading with a share of 1 and what is being done; may be empty.
   std::function<void(double share, const std::string& what)> on_progress;
 };

@@ -6,6 +6,13 @@
 #include "base/error.h"
 
 namespace tandem::engine {
+namespace {
+
+// Layout and values of a page's rows (ops/attention.h, kernels/cuda/kv_cache.h). To be raised with
+// either: pages on disk outlive the program.
+constexpr uint64_t kPageFormat = 1;
+
+}  // namespace
 
 ops::KvLayer cache_form(const models::Decoder& decoder, const Options& options, Device device) {
   ops::KvLayer form = decoder.cache_form();
@@ -23,16 +30,20 @@ ops::KvLayer cache_form(const models::Decoder& decoder, const Options& options, 
   return form;
 }
 
-EngineInfo make_info(const models::Decoder& decoder, const Options& options) {
+EngineInfo make_info(const models::Decoder& decoder, const Options& options, Device device) {
   if (options.cache_tokens < 1)
     throw Error("--cache_lens {}: must be positive", options.cache_tokens);
-  const int32_t page_size = cache_form(decoder, options, Device::kCpu).page_size;
+  const ops::KvLayer form = cache_form(decoder, options, device);
+  const int32_t page_size = form.page_size;
   return {.vocab_size = decoder.config().vocab,
           .context_length = decoder.config().context,
           .page_size = page_size,
           .num_pages = (options.cache_tokens - 1) / page_size + 1,
           .max_step_tokens = std::max(options.max_step_tokens, options.max_step_sequences),
-          .max_step_sequences = options.max_step_sequences};
+          .max_step_sequences = options.max_step_sequences,
+          .page_bytes = form.page_bytes * decoder.config().layers,
+          .page_format = kPageFormat << 32 | static_cast<uint64_t>(device) << 16 |
+                         static_cast<uint64_t>(form.dtype)};
 }
 
 void check_slice(const SequenceSlice& slice, const EngineInfo& info) {

@@ -11,7 +11,7 @@ namespace tandem::engine {
 // request small. Throws Error for a page size that is none.
 ops::KvLayer cache_form(const models::Decoder& decoder, const Options& options, Device device);
 
-EngineInfo make_info(const models::Decoder& decoder, const Options& options);
+EngineInfo make_info(const models::Decoder& decoder, const Options& options, Device device);
 
 void check_batch(const Batch& batch, const EngineInfo& info);
 void check_slice(const SequenceSlice& slice, const EngineInfo& info);

@@ -90,6 +90,15 @@ class Gpu {
   virtual void upload(std::span<const std::byte> host, std::byte* device) = 0;
   virtual std::span<std::byte> upload_buffer() = 0;  // page-locked
 
+  // Copies between any two places, on the host or the device, beside the step's stream; done when
+  // it returns. Any thread.
+  struct Transfer {
+    const void* from;
+    void* to;
+    size_t bytes;
+  };
+  virtual void transfer(std::span<const Transfer> transfers) = 0;
+
   // Whether attention has kernels for the form; else the reason.
   virtual std::string unsupported(const GpuSizes& sizes) const = 0;
   static int64_t page_bytes(const KvLayer& form);

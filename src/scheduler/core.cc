@@ -1,22 +1,52 @@
-// One step: admit, plan, reserve pages, build the batch, run it, deliver.
+// One step: admit, plan, reserve pages, build the batch, run it, save what it filled.
 #include "scheduler/core.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace tandem::scheduler {
+namespace {
 
-Core::Core(engine::Engine& engine, const Options& options)
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Room for a token of every running sequence, however small the chunk: nobody starves.
+int32_t step_budget(const Options& options, const engine::EngineInfo& info) {
+  return std::min(std::max(options.chunk_size, options.max_batch_size), info.max_step_tokens);
+}
+
+// As many copies at a time as a step fills pages, so that they keep up with it, but no large part
+// of all pages.
+PrefixCache::Settings cache_settings(const Options& options, const engine::EngineInfo& info,
+                                     int32_t step_tokens) {
+  const int32_t wanted = step_tokens / info.page_size + 1;
+  return {.enabled = options.prefix_cache,
+          .model_identity = options.model_identity,
+          .save_window = std::clamp(wanted, 1, std::max(1, info.num_pages / 4))};
+}
+
+// Where a sequence belongs among others in order of arrival.
+template <typename Sequences>
+auto place_of(Sequences& sequences, const Sequence& sequence) {
+  return std::upper_bound(
+      sequences.begin(), sequences.end(), sequence.arrival,
+      [](uint64_t arrival, const auto& other) { return arrival < other->arrival; });
+}
+
+}  // namespace
+
+Core::Core(engine::Engine& engine, const Options& options, PageStore* store)
     : engine_(engine),
       options_(options),
       page_size_(engine.info().page_size),
-      pages_(engine.info().num_pages) {
+      step_tokens_(step_budget(options, engine.info())),
+      cache_(engine, store, cache_settings(options, engine.info(), step_tokens_)) {
   const engine::EngineInfo& info = engine.info();
   options_.max_batch_size = std::min(options.max_batch_size, info.max_step_sequences);
   TANDEM_CHECK(options_.max_batch_size > 0 && options_.max_batch_size <= info.max_step_tokens,
                "{} sequences in steps of {} tokens", options_.max_batch_size, info.max_step_tokens);
-  // Room for a token of every running sequence, however small the chunk: nobody starves.
-  step_tokens_ =
-      std::min(std::max(options.chunk_size, options_.max_batch_size), info.max_step_tokens);
+  if (!options_.clock) options_.clock = steady_seconds;
   capacity_ = static_cast<int32_t>(
       std::min<int64_t>(info.context_length, int64_t{info.num_pages} * info.page_size));
   batch_tokens_.reserve(static_cast<size_t>(step_tokens_));
@@ -27,55 +57,115 @@ Core::Core(engine::Engine& engine, const Options& options)
 void Core::add(RequestId id, Request request) {
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
+  sequence->arrival = ++arrivals_;
   sequence->tokens = std::move(request.prompt);
   sequence->prompt_tokens = sequence->size();
   const int64_t output = request.max_tokens >= 0 ? request.max_tokens : options_.max_new_tokens;
   sequence->max_total = static_cast<int32_t>(
       std::min<int64_t>(capacity_, sequence->prompt_tokens + std::max<int64_t>(output, 1)));
   sequence->tokens.reserve(static_cast<size_t>(sequence->max_total));
+  if (request.timeout_seconds > 0.0) {
+    sequence->deadline = options_.clock() + request.timeout_seconds;
+    first_deadline_ = std::min(first_deadline_, sequence->deadline);
+  }
   sequence->request = std::move(request);
+  cache_.prepare(*sequence);
   waiting_.push_back(std::move(sequence));
 }
 
 void Core::step() {
+  expire();
+  cache_.collect();
   admit();
   plan();
   reserve_pages();
   build_batch();
-  if (slices_.empty()) return;
+  if (!slices_.empty()) run_batch();
+  // A copy holds on to its page, so none begins while pages are wanted.
+  if (!short_of_pages_) cache_.save_some();
+  blocked_ = slices_.empty() && cache_.copies_in_flight();
+}
+
+void Core::run_batch() {
   ++totals_.steps;
+  const bool prefills = std::any_of(slices_.begin(), slices_.end(),
+                                    [](const auto& slice) { return slice.num_tokens > 1; });
+  const double start = options_.clock();
   try {
-    advance(engine_.step({.tokens = batch_tokens_, .sequences = slices_}));
+    const engine::StepResult result = engine_.step({.tokens = batch_tokens_, .sequences = slices_});
+    if (prefills) {
+      prefill_speed_.add(static_cast<double>(batch_tokens_.size()), options_.clock() - start);
+    }
+    advance(result);
+    failures_in_a_row_ = 0;
   } catch (const std::exception& error) {
-    fail_running(error.what());
+    ++failures_in_a_row_;
+    fail_batch(error.what());
   }
 }
 
+void Core::expire() {
+  if (first_deadline_ == Sequence::kNoDeadline) return;
+  const double now = options_.clock();
+  if (now < first_deadline_) return;
+  finish_where([&](const Sequence& s) { return s.deadline <= now; }, FinishReason::kError,
+               "the request took longer than its timeout allows", "timeout");
+  first_deadline_ = Sequence::kNoDeadline;
+  for (const auto& s : running_) first_deadline_ = std::min(first_deadline_, s->deadline);
+  for (const auto& s : waiting_) first_deadline_ = std::min(first_deadline_, s->deadline);
+}
+
+bool Core::key_has_room(const Sequence& sequence) const {
+  const uint64_t key = sequence.request.key;
+  if (options_.max_running_per_key <= 0 || key == 0) return true;
+  const auto running = std::count_if(running_.begin(), running_.end(),
+                                     [&](const auto& s) { return s->request.key == key; });
+  return running < options_.max_running_per_key;
+}
+
+int32_t Core::promised_pages() const {
+  int32_t promised = 0;
+  for (const auto& s : running_) {
+    promised += cache_.pages_for(s->size()) - static_cast<int32_t>(s->pages.size());
+  }
+  return promised;
+}
+
 void Core::admit() {
-  while (!waiting_.empty() && static_cast<int>(running_.size()) < options_.max_batch_size) {
+  for (size_t next = 0;
+       next < waiting_.size() && static_cast<int>(running_.size()) < options_.max_batch_size;) {
+    // Who waits for its own key's others stands aside; everybody else waits for all before.
+    if (!key_has_room(*waiting_[next])) {
+      ++next;
+      continue;
+    }
     const bool busy_prefill = std::any_of(running_.begin(), running_.end(),
                                           [](const auto& s) { return s->in_prefill(); });
     if (options_.strategy == Strategy::kFcfsSinglePrefill && busy_prefill) return;
     // Its pages are taken as it grows, but one that could not even hold its present tokens would
     // only be preempted.
-    int32_t promised = 0;
-    for (const auto& s : running_) {
-      promised += pages_for(s->size()) - static_cast<int32_t>(s->pages.size());
-    }
-    if (pages_for(waiting_.front()->size()) > pages_.free() - promised && !running_.empty()) return;
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+    if (!running_.empty() && !cache_.fits(*waiting_[next], promised_pages())) return;
+    std::unique_ptr<Sequence> s = std::move(waiting_[next]);
+    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(next));
+    s->may_copy = true;
+    cache_.attach(*s);
+    cache_.fetch(*s, prefill_speed_.per_second());
+    running_.insert(place_of(running_, *s), std::move(s));
   }
 }
 
 void Core::plan() {
   int32_t budget = step_tokens_;
   for (const auto& s : running_) {
-    s->planned = s->in_prefill() ? 0 : 1;
+    if (s->fetching()) cache_.advance_fetch(*s);
+    // What others have computed meanwhile need not be computed again.
+    if (s->in_prefill()) cache_.attach(*s);
+    s->planned = s->in_prefill() || s->fetching() ? 0 : 1;
     budget -= s->planned;
   }
   for (const auto& s : running_) {
-    if (!s->in_prefill()) continue;
+    if (!s->in_prefill() || s->fetching() || budget == 0) continue;
+    cache_.copy_beginning(*s);
     s->planned = std::min(s->remaining(), budget);
     budget -= s->planned;
     if (options_.strategy == Strategy::kFcfsSinglePrefill) break;
@@ -83,8 +173,14 @@ void Core::plan() {
 }
 
 void Core::reserve_pages() {
+  short_of_pages_ = false;
   for (size_t i = 0; i < running_.size(); ++i) {
     while (!reserve_pages_for(i)) {
+      if (cache_.pages_will_come()) {
+        short_of_pages_ = true;
+        running_[i]->planned = 0;
+        break;
+      }
       preempt_youngest();
       if (i >= running_.size()) return;  // it was the youngest itself
     }
@@ -95,8 +191,8 @@ bool Core::reserve_pages_for(size_t index) {
   Sequence& s = *running_[index];
   if (s.planned == 0) return true;
   const auto held = [&] { return static_cast<int32_t>(s.pages.size()); };
-  while (held() < pages_for(s.computed + s.planned) && pages_.free() > 0) {
-    s.pages.push_back(pages_.take());
+  while (held() < cache_.pages_for(s.computed + s.planned) && cache_.available() > 0) {
+    cache_.extend(s);
   }
   // A prompt goes on with what fits; older sequences never wait for it.
   const bool youngest = index + 1 == running_.size();
@@ -108,11 +204,9 @@ bool Core::reserve_pages_for(size_t index) {
 void Core::preempt_youngest() {
   std::unique_ptr<Sequence> victim = std::move(running_.back());
   running_.pop_back();
-  pages_.release(victim->pages);
-  victim->computed = 0;
-  victim->planned = 0;
+  cache_.release_preempted(*victim, prefill_speed_.per_second());
   ++totals_.preemptions;
-  waiting_.push_front(std::move(victim));  // older than all that wait
+  waiting_.insert(place_of(waiting_, *victim), std::move(victim));
 }
 
 void Core::build_batch() {
@@ -145,6 +239,8 @@ void Core::advance(const engine::StepResult& result) {
     Sequence& s = *running_[slice_owner_[i]];
     const int32_t before = s.computed;
     s.computed += s.planned;
+    s.reached = std::max(s.reached, s.computed);
+    cache_.name_full_pages(s);
     totals_.prompt_tokens += static_cast<uint64_t>(
         std::max(0, std::min(s.computed, s.prompt_tokens) - std::min(before, s.prompt_tokens)));
     if (!slices_[i].sample) continue;
@@ -156,6 +252,7 @@ void Core::advance(const engine::StepResult& result) {
                      .top = {sampled.top.begin(), sampled.top.end()},
                      .finish = finish_reason(s, sampled.token),
                      .prompt_tokens = s.prompt_tokens,
+                     .cached_tokens = s.cached_tokens,
                      .output_tokens = s.output_tokens()};
     ended[slice_owner_[i]] = event.finish != FinishReason::kNone;
     totals_.finished_stop += event.finish == FinishReason::kStop;
@@ -176,7 +273,7 @@ void Core::remove_ended(const std::vector<bool>& ended) {
   size_t kept = 0;
   for (size_t i = 0; i < running_.size(); ++i) {
     if (ended[i]) {
-      pages_.release(running_[i]->pages);
+      cache_.release(*running_[i]);
       ended_.push_back(std::move(running_[i]));
     } else {
       if (kept != i) running_[kept] = std::move(running_[i]);
@@ -187,17 +284,33 @@ void Core::remove_ended(const std::vector<bool>& ended) {
 }
 
 void Core::finish_without_token(std::unique_ptr<Sequence> s, FinishReason reason,
-                                const std::string& error) {
-  pages_.release(s->pages);
+                                const std::string& error, std::string_view code) {
+  cache_.release(*s);
   totals_.cancelled += reason == FinishReason::kCancelled;
   totals_.failed += reason == FinishReason::kError;
+  totals_.timed_out += code == "timeout";
   outgoing_.push_back({s.get(),
                        {.top = {},
                         .finish = reason,
                         .error = error,
+                        .error_code = std::string(code),
                         .prompt_tokens = s->prompt_tokens,
+                        .cached_tokens = s->cached_tokens,
                         .output_tokens = s->output_tokens()}});
   ended_.push_back(std::move(s));
+}
+
+template <typename Condition>
+void Core::finish_where(const Condition& condition, FinishReason reason, const std::string& error,
+                        std::string_view code) {
+  const auto take_from = [&](auto& sequences) {
+    for (auto& s : sequences) {
+      if (condition(*s)) finish_without_token(std::move(s), reason, error, code);
+    }
+    std::erase(sequences, nullptr);
+  };
+  take_from(running_);
+  take_from(waiting_);
 }
 
 void Core::deliver_events() {
@@ -206,37 +319,46 @@ void Core::deliver_events() {
   ended_.clear();
 }
 
-void Core::fail_running(const std::string& message) {
-  for (auto& s : running_) finish_without_token(std::move(s), FinishReason::kError, message);
-  running_.clear();
+// Those that did not take part go on; pages that were full before are as they were.
+void Core::fail_batch(const std::string& message) {
+  finish_where([](const Sequence& s) { return s.planned > 0; }, FinishReason::kError, message);
+}
+
+void Core::fail_all(const std::string& message) {
+  finish_where([](const Sequence&) { return true; }, FinishReason::kError, message);
 }
 
 void Core::cancel(RequestId id) {
-  const auto take_from = [&](auto& sequences) {
-    const auto found = std::find_if(sequences.begin(), sequences.end(),
-                                    [&](const auto& s) { return s->id == id; });
-    if (found == sequences.end()) return;
-    finish_without_token(std::move(*found), FinishReason::kCancelled);
-    sequences.erase(found);
-  };
-  take_from(running_);
-  take_from(waiting_);
+  finish_where([&](const Sequence& s) { return s.id == id; }, FinishReason::kCancelled);
 }
 
 void Core::cancel_all() {
-  for (auto& s : running_) finish_without_token(std::move(s), FinishReason::kCancelled);
-  for (auto& s : waiting_) finish_without_token(std::move(s), FinishReason::kCancelled);
-  running_.clear();
-  waiting_.clear();
+  finish_where([](const Sequence&) { return true; }, FinishReason::kCancelled);
 }
 
 Stats Core::stats() const {
   Stats stats = totals_;
   stats.running = static_cast<int>(running_.size());
   stats.waiting = static_cast<int>(waiting_.size());
-  stats.pages_total = pages_.total();
-  stats.pages_free = pages_.free();
+  stats.page_size = page_size_;
+  stats.pages_total = cache_.total();
+  stats.pages_free = cache_.available();
+  stats.pages_cached = cache_.cached();
+  stats.cached_tokens = cache_.hit_tokens();
+  stats.tiers = cache_.tier_stats();
   return stats;
+}
+
+std::vector<RequestId> Core::running() const {
+  std::vector<RequestId> ids;
+  for (const auto& s : running_) ids.push_back(s->id);
+  return ids;
+}
+
+std::vector<RequestId> Core::waiting() const {
+  std::vector<RequestId> ids;
+  for (const auto& s : waiting_) ids.push_back(s->id);
+  return ids;
 }
 
 }  // namespace tandem::scheduler

@@ -18,8 +18,9 @@ struct Submit {
 struct Cancel {
   RequestId id;
 };
+struct Wake {};  // something ended that the scheduler may wait for
 struct Stop {};
-using Command = std::variant<Submit, Cancel, Stop>;
+using Command = std::variant<Submit, Cancel, Wake, Stop>;
 
 class Mailbox {
  public:

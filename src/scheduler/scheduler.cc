@@ -1,19 +1,40 @@
 // The scheduler's thread: commands in, steps, events out.
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
+#include <stdexcept>
 #include <thread>
+#include <unordered_map>
 
 #include "scheduler/core.h"
 #include "scheduler/mailbox.h"
+#include "scheduler/tiered_store.h"
 
 namespace tandem::scheduler {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+// The engine's own fault, not that of a request, when so many steps fail one after the other.
+constexpr int kFatalFailures = 3;
+
+std::unique_ptr<PageStore> make_store(engine::Engine& engine, const Options& options,
+                                      std::unique_ptr<PageDisk> disk, std::function<void()> wake) {
+  const bool host = options.host_cache_bytes > 0;
+  if (!options.prefix_cache || (!host && disk == nullptr)) return nullptr;
+  return std::make_unique<TieredStore>(engine, options.host_cache_bytes, std::move(disk),
+                                       std::move(wake));
+}
+
 class ThreadedScheduler : public Scheduler {
  public:
-  ThreadedScheduler(engine::Engine& engine, const Options& options)
-      : core_(engine, options), max_queue_(options.max_queue), capacity_(core_.capacity()) {
+  ThreadedScheduler(engine::Engine& engine, const Options& options, std::unique_ptr<PageDisk> disk)
+      : store_(make_store(engine, options, std::move(disk), [this] { mailbox_.post(Wake{}); })),
+        core_(engine, options, store_.get()),
+        options_(options),
+        info_(engine.info()) {
     stats_ = core_.stats();
     thread_ = std::thread([this] { run(); });
   }
@@ -28,22 +49,7 @@ class ThreadedScheduler : public Scheduler {
     if (!accepting_) {
       return Failure{.message = "the server is stopping", .param = {}, .code = "unavailable"};
     }
-    const auto tokens = static_cast<int64_t>(request.prompt.size());
-    if (tokens + 1 > capacity_) {
-      return Failure{.message = fmt::format(
-                         "This model's maximum context length is {} tokens, and one must be left "
-                         "for the answer. However, your messages resulted in {} tokens. Please "
-                         "reduce the length of the messages.",
-                         capacity_, tokens),
-                     .param = "messages",
-                     .code = "context_length_exceeded"};
-    }
-    if (unsettled_.load() - running_.load() >= max_queue_) {
-      return Failure{
-          .message = fmt::format("{} requests are waiting already; try again later", max_queue_),
-          .param = {},
-          .code = "queue_full"};
-    }
+    if (auto failure = refuse(request)) return *failure;
     const RequestId id = ++last_id_;
     ++unsettled_;
     mailbox_.post(Submit{id, with_settling(std::move(request))});
@@ -64,20 +70,78 @@ class ThreadedScheduler : public Scheduler {
     return stats_;
   }
 
+  std::vector<StepRecord> recent_steps() const override { return step_log_.recent(); }
+
  private:
   void run() {
+    try {
+      serve();
+    } catch (const std::exception& error) {
+      refuse_from_now_on(error.what());
+    }
+  }
+
+  void serve() {
     std::vector<Command> commands;
     for (bool stopping = false; !stopping;) {
       commands.clear();
-      mailbox_.take(commands, core_.idle());
+      mailbox_.take(commands, core_.idle() || core_.blocked());
       for (Command& command : commands) stopping |= apply(command);
+      const Clock::time_point begin = Clock::now();
       core_.step();
+      record_step(begin);
       publish_stats();
       core_.deliver_events();
+      if (core_.failures_in_a_row() >= kFatalFailures) {
+        throw std::runtime_error(
+            fmt::format("{} steps of the engine failed in a row", core_.failures_in_a_row()));
+      }
     }
     core_.cancel_all();
     publish_stats();
     core_.deliver_events();
+  }
+
+  // Nobody shall wait for an answer that cannot come while the process ends.
+  void refuse_from_now_on(const std::string& what) {
+    accepting_ = false;
+    const std::string message = "the engine has failed: " + what;
+    core_.fail_all(message);
+    publish_stats();
+    core_.deliver_events();
+    if (options_.on_fatal) options_.on_fatal(what);
+    std::vector<Command> commands;
+    for (bool stopping = false; !stopping;) {
+      commands.clear();
+      mailbox_.take(commands, true);
+      for (Command& command : commands) stopping |= apply(command);
+      core_.fail_all(message);
+      core_.deliver_events();
+    }
+  }
+
+  void record_step(Clock::time_point begin) {
+    const auto batch = core_.last_batch();
+    if (batch.empty()) return;
+    const auto us = [](Clock::duration d) {
+      return std::chrono::duration_cast<std::chrono::microseconds>(d).count();
+    };
+    const Stats now = core_.stats();
+    StepRecord record{.number = now.steps,
+                      .begin_us = us(begin - start_),
+                      .duration_us = us(Clock::now() - begin),
+                      .sequences = static_cast<int32_t>(batch.size()),
+                      .running = now.running,
+                      .waiting = now.waiting,
+                      .pages_free = now.pages_free};
+    for (const engine::SequenceSlice& slice : batch) {
+      const bool decodes = slice.num_tokens == 1 && slice.position >= slice.prompt_tokens;
+      (decodes ? record.decode_tokens : record.prefill_tokens) += slice.num_tokens;
+    }
+    step_prefill_tokens_ += static_cast<uint64_t>(record.prefill_tokens);
+    step_decode_tokens_ += static_cast<uint64_t>(record.decode_tokens);
+    step_seconds_ += static_cast<double>(record.duration_us) * 1e-6;
+    step_log_.add(record);
   }
 
   // Returns whether the thread shall end.
@@ -86,21 +150,61 @@ class ThreadedScheduler : public Scheduler {
       core_.add(submit->id, std::move(submit->request));
     } else if (auto* cancel = std::get_if<Cancel>(&command)) {
       core_.cancel(cancel->id);
-    } else {
-      return true;
     }
-    return false;
+    return std::holds_alternative<Stop>(command);
+  }
+
+  std::optional<Failure> refuse(const Request& request) {
+    const auto tokens = static_cast<int64_t>(request.prompt.size());
+    if (tokens + 1 > core_.capacity()) return too_long(tokens);
+    if (unsettled_.load() - running_.load() >= options_.max_queue) {
+      return Failure{.message = fmt::format("{} requests are waiting already; try again later",
+                                            options_.max_queue),
+                     .param = {},
+                     .code = "queue_full"};
+    }
+    if (request.key == 0 || options_.max_queue_per_key <= 0) return std::nullopt;
+    // As many may be open as may run and wait.
+    const int may_run =
+        options_.max_running_per_key > 0 ? options_.max_running_per_key : options_.max_batch_size;
+    const std::lock_guard lock(settled_mutex_);
+    int& open = open_of_key_[request.key];
+    if (open >= may_run + options_.max_queue_per_key) {
+      return Failure{.message = fmt::format("{} requests of this key have not ended yet; try again "
+                                            "later",
+                                            open),
+                     .param = {},
+                     .code = "key_queue_full"};
+    }
+    ++open;
+    return std::nullopt;
+  }
+
+  Failure too_long(int64_t tokens) const {
+    return {.message = fmt::format(
+                "This model's maximum context length is {} tokens, and one must be left for the "
+                "answer. However, your messages resulted in {} tokens. Please reduce the length of "
+                "the messages. (The model has {} positions, the cache {} pages x {} tokens.)",
+                core_.capacity(), tokens, info_.context_length, info_.num_pages, info_.page_size),
+            .param = "messages",
+            .code = "context_length_exceeded"};
+  }
+
+  void settle(uint64_t key) {
+    const std::lock_guard lock(settled_mutex_);
+    --unsettled_;
+    const auto of_key = open_of_key_.find(key);
+    if (of_key != open_of_key_.end() && --of_key->second == 0) open_of_key_.erase(of_key);
+    settled_.notify_all();
   }
 
   // Counts a request as settled once its last event has been delivered.
   Request with_settling(Request request) {
-    request.on_event = [this, deliver = std::move(request.on_event)](TokenEvent event) {
+    request.on_event = [this, key = request.key,
+                        deliver = std::move(request.on_event)](TokenEvent event) {
       const bool last = event.finish != FinishReason::kNone;
       deliver(std::move(event));
-      if (!last) return;
-      const std::lock_guard lock(settled_mutex_);
-      --unsettled_;
-      settled_.notify_all();
+      if (last) settle(key);
     };
     return request;
   }
@@ -108,19 +212,28 @@ class ThreadedScheduler : public Scheduler {
   void publish_stats() {
     const std::lock_guard lock(stats_mutex_);
     stats_ = core_.stats();
+    stats_.step_prefill_tokens = step_prefill_tokens_;
+    stats_.step_decode_tokens = step_decode_tokens_;
+    stats_.step_seconds = step_seconds_;
     running_ = stats_.running;
   }
 
-  Core core_;  // of the thread only
-  const int max_queue_;
-  const int32_t capacity_;
+  const Clock::time_point start_ = Clock::now();
+  StepLog step_log_;
+  uint64_t step_prefill_tokens_ = 0, step_decode_tokens_ = 0;  // of the thread only
+  double step_seconds_ = 0.0;
   Mailbox mailbox_;
+  const std::unique_ptr<PageStore> store_;  // posts to the mailbox; null: no lower tiers
+  Core core_;                               // of the thread only, but for its capacity
+  const Options options_;
+  const engine::EngineInfo info_;
   std::atomic<bool> accepting_{true};
   std::atomic<RequestId> last_id_{0};
   std::atomic<int> running_{0};
   std::atomic<int> unsettled_{0};  // submitted, last event not delivered yet
   std::mutex settled_mutex_;
   std::condition_variable settled_;
+  std::unordered_map<uint64_t, int> open_of_key_;  // requests not settled yet
   mutable std::mutex stats_mutex_;
   Stats stats_;
   std::thread thread_;
@@ -128,8 +241,9 @@ class ThreadedScheduler : public Scheduler {
 
 }  // namespace
 
-std::unique_ptr<Scheduler> Scheduler::start(engine::Engine& engine, const Options& options) {
-  return std::make_unique<ThreadedScheduler>(engine, options);
+std::unique_ptr<Scheduler> Scheduler::start(engine::Engine& engine, const Options& options,
+                                            std::unique_ptr<PageDisk> disk) {
+  return std::make_unique<ThreadedScheduler>(engine, options, std::move(disk));
 }
 
 }  // namespace tandem::scheduler

@@ -42,7 +42,7 @@ std::string ApiError::body() const {
 
 ApiError to_api_error(const Failure& failure) {
   ApiError error{.message = failure.message, .param = failure.param, .code = failure.code};
-  if (failure.code == "queue_full") {
+  if (failure.code == "queue_full" || failure.code == "key_queue_full") {
     error.status = 429;
     error.type = "rate_limit_error";
     error.retry_after_seconds = kQueueRetrySeconds;
@@ -120,6 +120,29 @@ ApiError model_loading() {
 
 ApiError stopping() {
   return to_api_error({.message = "the server is stopping", .code = "unavailable"});
+}
+
+ApiError too_many_of_key(int limit) {
+  return {.status = 429,
+          .type = "rate_limit_error",
+          .message =
+              fmt::format("this API key has {} requests running already; try again later", limit),
+          .code = "too_many_requests",
+          .retry_after_seconds = kQueueRetrySeconds};
+}
+
+ApiError timed_out(double seconds) {
+  return {.status = 504,
+          .type = "timeout_error",
+          .message = fmt::format("the request was not finished within {} seconds", seconds),
+          .code = "request_timeout"};
+}
+
+ApiError route_is_off(const std::string& path, const std::string& flag) {
+  return {.status = 404,
+          .type = "not_found_error",
+          .message = quoted(path) + " is off; start the server with " + flag,
+          .code = "not_found"};
 }
 
 ApiError internal_error(const std::string& what) {

@@ -27,10 +27,16 @@ std::string_view bearer_token(std::string_view header) {
 
 }  // namespace
 
-bool is_authorised(const HttpRequest& request, std::string_view key) {
-  if (key.empty()) return true;
-  return equal_in_constant_time(bearer_token(request.header("authorization")), key) ||
-         equal_in_constant_time(request.header("x-api-key"), key);
+std::optional<size_t> find_key(const HttpRequest& request, const std::vector<std::string>& keys) {
+  if (keys.empty()) return 0;
+  const std::string_view bearer = bearer_token(request.header("authorization"));
+  const std::string_view plain = request.header("x-api-key");
+  std::optional<size_t> found;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const bool right = equal_in_constant_time(bearer, keys[i]);
+    if (right || equal_in_constant_time(plain, keys[i])) found = i;
+  }
+  return found;
 }
 
 }  // namespace tandem::server

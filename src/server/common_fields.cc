@@ -162,6 +162,11 @@ void read_common_fields(Fields& fields, const Options& options, const Model& mod
         "n", fmt::format("'n' is {}, this server allows {}", request.choices, options.max_choices));
   }
   request.min_tokens = static_cast<int32_t>(fields.integer("min_tokens", 0, INT32_MAX).value_or(0));
+  request.timeout = options.request_timeout;
+  // LiteLLM's name and unit. A client may ask for less than the server allows, not for more.
+  if (const auto timeout = fields.number("timeout", 0.0, 1e9); timeout && *timeout > 0.0) {
+    request.timeout = request.timeout > 0.0 ? std::min(request.timeout, *timeout) : *timeout;
+  }
   request.ignore_eos = fields.boolean("ignore_eos").value_or(false);
   request.include_stop = fields.boolean("include_stop_str_in_output").value_or(false);
   request.skip_special = fields.boolean("skip_special_tokens").value_or(true);

@@ -9,13 +9,23 @@ namespace tandem::server {
 
 namespace asio = boost::asio;
 
-EventQueue::EventQueue(const asio::any_io_executor& executor, std::shared_ptr<EventGate> gate)
-    : gate_(std::move(gate)), bell_(executor), executor_(executor) {}
+EventQueue::EventQueue(const asio::any_io_executor& executor, std::shared_ptr<EventGate> gate,
+                       Options options)
+    : gate_(std::move(gate)),
+      limit_(options.limit),
+      on_overflow_(std::move(options.on_overflow)),
+      bell_(executor),
+      executor_(executor) {}
 
 void EventQueue::push(size_t choice, scheduler::TokenEvent event) {
   gate_->pass([&] {
     const std::lock_guard lock(mutex_);
-    if (!executor_) return;
+    if (!executor_ || overflowed_) return;
+    if (items_.size() >= limit_) {
+      overflowed_ = true;
+      asio::post(executor_, [self = shared_from_this()] { self->overflow(); });
+      return;
+    }
     items_.push_back({choice, std::move(event), Clock::now()});
     if (std::exchange(told_, true)) return;
     asio::post(executor_, [self = shared_from_this()] { self->ring(); });
@@ -24,6 +34,7 @@ void EventQueue::push(size_t choice, scheduler::TokenEvent event) {
 
 void EventQueue::close() {
   bell_.reset();
+  on_overflow_ = nullptr;
   const std::lock_guard lock(mutex_);
   executor_ = {};
   items_.clear();
@@ -31,6 +42,11 @@ void EventQueue::close() {
 
 void EventQueue::ring() {
   if (bell_) bell_->cancel();
+}
+
+void EventQueue::overflow() {
+  if (on_overflow_) std::exchange(on_overflow_, nullptr)();
+  hang_up();
 }
 
 std::vector<EventQueue::Item> EventQueue::take_now() {

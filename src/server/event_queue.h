@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -34,8 +35,8 @@ class EventGate {
   bool open_ = true;
 };
 
-// One for each request. Never holds more than the request's tokens, so a client that reads slowly
-// costs no more than its answer.
+// One for each request. A client that reads slowly costs memory only up to a limit; then what comes
+// is dropped, and whoever fills the queue is told to end it.
 class EventQueue : public std::enable_shared_from_this<EventQueue> {
  public:
   using Clock = std::chrono::steady_clock;
@@ -45,8 +46,14 @@ class EventQueue : public std::enable_shared_from_this<EventQueue> {
     Clock::time_point time;
   };
 
+  struct Options {
+    size_t limit = SIZE_MAX;                 // events that may wait
+    std::function<void()> on_overflow = {};  // on the executor, once, unless closed before
+  };
+
   // executor: the connection's; all but push() are called on it.
-  EventQueue(const boost::asio::any_io_executor& executor, std::shared_ptr<EventGate> gate);
+  EventQueue(const boost::asio::any_io_executor& executor, std::shared_ptr<EventGate> gate,
+             Options options);
 
   // From any thread; does not block.
   void push(size_t choice, scheduler::TokenEvent event);
@@ -63,14 +70,18 @@ class EventQueue : public std::enable_shared_from_this<EventQueue> {
  private:
   std::vector<Item> take_now();
   void ring();
+  void overflow();
 
   const std::shared_ptr<EventGate> gate_;
+  const size_t limit_;
+  std::function<void()> on_overflow_;
   std::optional<boost::asio::steady_timer> bell_;  // its wait is cancelled when something came
   bool hung_up_ = false;
 
   std::mutex mutex_;                       // guards what follows
   boost::asio::any_io_executor executor_;  // none: closed
   std::vector<Item> items_;
+  bool overflowed_ = false;
   bool told_ = false;  // the consumer knows that there is something to take
 };
 

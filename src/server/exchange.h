@@ -31,6 +31,10 @@ class Exchange {
   boost::asio::awaitable<bool> start_stream();
 
   bool has_replied() const { return status_ != 0; }
+  // Of the API keys the one that came with the request.
+  void set_key(size_t key) { key_ = key; }
+  size_t key() const { return key_; }
+
   void set_client_gone() { client_gone_ = true; }
   void set_result(const Usage& usage, std::string finish_reason);
 
@@ -45,6 +49,7 @@ class Exchange {
   const Clock::time_point start_;
   const std::string id_;
   Headers headers_;  // of the response, whatever it is
+  size_t key_ = 0;
   int status_ = 0;
   bool client_gone_ = false;
   Usage usage_;

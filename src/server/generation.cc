@@ -1,7 +1,11 @@
 // Submission, the loop over events, and the ways it can end.
 #include "server/generation.h"
 
+#include <algorithm>
 #include <ctime>
+#include <functional>
+
+#include "base/log.h"
 
 namespace tandem::server {
 
@@ -34,9 +38,31 @@ Generation::Generation(const Options& options, Serving& serving, GenerationReque
 
 Generation::~Generation() {
   if (queue_ != nullptr) queue_->close();
+  cancel_all();
+}
+
+void Generation::cancel_all() {
   for (const auto& track : tracks_) {
     if (!track->settled) serving_.scheduler.cancel(track->id);
   }
+}
+
+void Generation::cut_off() {
+  log::warn("a client is more than {} tokens behind: cut off", options_.max_tokens_behind);
+  cancel_all();
+  exchange_.writer().abort();
+}
+
+bool Generation::is_late() const {
+  return request_.timeout > 0.0 && exchange_.seconds_since_start() >= request_.timeout;
+}
+
+double Generation::longest_wait() const {
+  const double ping = request_.stream ? options_.sse_ping_seconds : 0.0;
+  if (request_.timeout <= 0.0) return ping;
+  // Not quite nothing: that would mean to wait without end.
+  const double left = std::max(request_.timeout - exchange_.seconds_since_start(), 1e-3);
+  return ping > 0.0 ? std::min(ping, left) : left;
 }
 
 scheduler::Request Generation::scheduler_request(size_t prompt, size_t choice) const {
@@ -45,6 +71,8 @@ scheduler::Request Generation::scheduler_request(size_t prompt, size_t choice) c
                          .max_tokens = static_cast<int32_t>(request_.max_tokens),
                          .min_tokens = request_.min_tokens,
                          .end_tokens = request_.stop_token_ids,
+                         .key = options_.api_keys.empty() ? 0 : exchange_.key() + 1,
+                         .cache_scope = cache_scope(),
                          .on_event = {}};
   out.sampling.seed ^= choice;
   // With ignore_eos the ends that the client named still hold.
@@ -53,6 +81,13 @@ scheduler::Request Generation::scheduler_request(size_t prompt, size_t choice) c
     out.end_tokens.insert(out.end_tokens.end(), ends.begin(), ends.end());
   }
   return out;
+}
+
+// By the key itself: its place among the keys may be another one's after a restart, while pages on
+// disk remain.
+uint64_t Generation::cache_scope() const {
+  if (options_.share_cache || options_.api_keys.empty()) return 0;
+  return std::hash<std::string>()(options_.api_keys[exchange_.key()]);
 }
 
 std::optional<Failure> Generation::submit() {
@@ -88,7 +123,9 @@ void Generation::observe(Track& track, const EventQueue::Item& item) {
   if (track.begun) {
     serving_.metrics.saw_next_token(since(track.last_token));
   } else {
-    serving_.metrics.saw_first_token(since(exchange_.start_time()));
+    const double seconds = since(exchange_.start_time());
+    serving_.metrics.saw_first_token(seconds);
+    if (first_token_seconds_ == 0.0) first_token_seconds_ = seconds;
     track.cached_tokens = item.event.cached_tokens;
   }
   track.last_token = item.time;
@@ -163,7 +200,9 @@ void Generation::record_end(const char* fallback_reason) {
   const Usage total = usage();
   const bool complete = open_ == 0 && !tracks_.empty();
   exchange_.set_result(total, complete ? tracks_[0]->choice.finish_reason() : fallback_reason);
-  if (complete) serving_.metrics.saw_answer(exchange_.seconds_since_start(), total);
+  if (complete) {
+    serving_.metrics.saw_answer(exchange_.seconds_since_start(), first_token_seconds_, total);
+  }
 }
 
 asio::awaitable<void> Generation::end_with_answer() {
@@ -191,7 +230,10 @@ asio::awaitable<void> Generation::end_with_error(const ApiError& error) {
 }
 
 asio::awaitable<void> Generation::run(const asio::any_io_executor& executor) {
-  queue_ = std::make_shared<EventQueue>(executor, serving_.gate);
+  queue_ = std::make_shared<EventQueue>(
+      executor, serving_.gate,
+      EventQueue::Options{.limit = static_cast<size_t>(options_.max_tokens_behind),
+                          .on_overflow = [this] { cut_off(); }});
   if (const auto failure = submit()) {
     const ApiError error = to_api_error(*failure);
     co_await end_with_error(error);
@@ -199,23 +241,26 @@ asio::awaitable<void> Generation::run(const asio::any_io_executor& executor) {
   }
   exchange_.writer().watch([queue = queue_] { queue->hang_up(); });
   bool connected = !request_.stream || co_await exchange_.start_stream();
-  while (connected && open_ > 0 && error_.empty()) {
-    const std::vector<EventQueue::Item> items =
-        co_await queue_->take(request_.stream ? options_.sse_ping_seconds : 0.0);
+  while (connected && open_ > 0 && error_.empty() && !is_late()) {
+    const std::vector<EventQueue::Item> items = co_await queue_->take(longest_wait());
     connected = !queue_->hung_up();
     std::string text;
     for (const EventQueue::Item& item : items) text += advance(item);
-    if (items.empty() && request_.stream) text = kSsePing;
+    if (items.empty() && request_.stream && !is_late()) text = kSsePing;
     if (open_ == 0 && request_.stream && error_.empty()) text += finish_stream();
     if (connected && !text.empty()) connected = co_await exchange_.writer().write(std::move(text));
   }
-  record_end(connected ? "error" : "client gone");
+  if (open_ > 0) serving_.metrics.saw_finish(connected ? "error" : "abort");
+  record_end(!connected ? "client gone" : error_.empty() ? "timeout" : "error");
   if (!connected) {
     exchange_.set_client_gone();
     serving_.metrics.saw_disconnect();
     if (request_.stream) co_await exchange_.writer().finish(false);
   } else if (!error_.empty()) {
     const ApiError error = internal_error(error_);
+    co_await end_with_error(error);
+  } else if (open_ > 0) {
+    const ApiError error = timed_out(request_.timeout);
     co_await end_with_error(error);
   } else if (request_.stream) {
     co_await exchange_.writer().finish(true);

@@ -28,7 +28,14 @@ class Generation {
   struct Track;  // one choice
 
   std::optional<Failure> submit();
+  void cancel_all();
+  // The client cannot keep up: its connection is closed, what it would have got is not computed.
+  void cut_off();
+  // How long the next wait for events may last; 0: without end.
+  double longest_wait() const;
+  bool is_late() const;
   scheduler::Request scheduler_request(size_t prompt, size_t choice) const;
+  uint64_t cache_scope() const;
   // Takes the event in; what it adds to a stream.
   std::string advance(const EventQueue::Item& item);
   std::string stream_text(size_t index, const ChoiceDelta& delta);
@@ -48,6 +55,7 @@ class Generation {
   std::shared_ptr<EventQueue> queue_;
   std::vector<std::unique_ptr<Track>> tracks_;  // prompt * n + choice
   size_t open_ = 0;                             // choices that go on
+  double first_token_seconds_ = 0.0;            // since the request, of the first choice that began
   std::string error_;                           // of the first choice that failed
 };
 

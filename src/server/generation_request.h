@@ -30,7 +30,8 @@ struct GenerationRequest {
   std::vector<std::string> stop;
   bool include_stop = false;
   bool skip_special = true;
-  int choices = 1;  // n
+  int choices = 1;       // n
+  double timeout = 0.0;  // seconds for all of it; 0: no end
   bool stream = false;
   bool include_usage = false;
   bool continuous_usage = false;

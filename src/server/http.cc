@@ -16,7 +16,9 @@ HttpResponse to_response(const ApiError& error) {
     response.headers.emplace_back("retry-after", std::to_string(error.retry_after_seconds));
   }
   // OpenAI's clients repeat what failed with 500; a second try would fail in the same way.
-  if (error.status == 500) response.headers.emplace_back("x-should-retry", "false");
+  // One that took too long would take as long again.
+  if (error.status == 500 || error.status == 504)
+    response.headers.emplace_back("x-should-retry", "false");
   return response;
 }
 

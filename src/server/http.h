@@ -48,6 +48,9 @@ class ResponseWriter {
 
   // From now until the response is finished, calls `gone` when the client hangs up.
   virtual void watch(std::function<void()> gone) = 0;
+
+  // Ends the connection now, whatever is being written.
+  virtual void abort() = 0;
 };
 
 }  // namespace tandem::server

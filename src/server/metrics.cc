@@ -9,6 +9,8 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include "server/process_stats.h"
+
 namespace tandem::server {
 namespace {
 
@@ -24,13 +26,18 @@ const Buckets kRequestBuckets = {0.1,  0.3,  0.5,   0.8,   1.0,   1.5,   2.0,
                                  2.5,  5.0,  10.0,  15.0,  20.0,  30.0,  40.0,
                                  50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0};
 
+const Buckets kLengthBuckets = {1,   2,    5,    10,   20,    50,    100,   200,
+                                500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
+
 }  // namespace
 
 struct Metrics::Instruments {
   explicit Instruments(const std::string& model_name) : labels{{"model_name", model_name}} {}
 
-  prometheus::Gauge& gauge(const char* name, const char* help) {
-    return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(labels);
+  prometheus::Gauge& gauge(const char* name, const char* help, const Labels& more = {}) {
+    Labels all = labels;
+    all.insert(more.begin(), more.end());
+    return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(all);
   }
   prometheus::Counter& counter(const char* name, const char* help) {
     return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(labels);
@@ -47,9 +54,29 @@ struct Metrics::Instruments {
   prometheus::Gauge& waiting = gauge("vllm:num_requests_waiting", "Requests in the queue");
   prometheus::Gauge& cache_usage =
       gauge("vllm:kv_cache_usage_perc", "Share of the key/value pages in use, 0 to 1");
+  prometheus::Gauge& cache_usage_older =
+      gauge("vllm:gpu_cache_usage_perc", "Older name of vllm:kv_cache_usage_perc");
   prometheus::Gauge& pages_total = gauge("tandem:kv_pages_total", "Key/value pages");
   prometheus::Gauge& pages_free = gauge("tandem:kv_pages_free", "Key/value pages not in use");
 
+  // Capacity 0: there is no such tier.
+  struct TierGauges {
+    prometheus::Gauge& capacity;
+    prometheus::Gauge& used;
+  };
+  TierGauges tier(const char* name) {
+    const Labels more = {{"tier", name}};
+    return {gauge("tandem:kv_tier_pages", "Pages that a tier of the cache holds at most", more),
+            gauge("tandem:kv_tier_pages_used", "Pages in use in a tier of the cache", more)};
+  }
+  TierGauges device = tier("device"), host = tier("host"), disk = tier("disk");
+
+  prometheus::Counter& steps = counter("tandem:steps_total", "Steps of the engine");
+  prometheus::Counter& step_seconds = counter("tandem:step_seconds_total", "Time in steps");
+  prometheus::Counter& step_prefill =
+      counter("tandem:step_prefill_tokens_total", "Tokens of prompts in steps");
+  prometheus::Counter& step_decode =
+      counter("tandem:step_decode_tokens_total", "Tokens of sequences that generate in steps");
   prometheus::Counter& prompt_tokens =
       counter("vllm:prompt_tokens_total", "Prompt tokens computed");
   prometheus::Counter& generated_tokens =
@@ -74,8 +101,29 @@ struct Metrics::Instruments {
                 kFirstTokenBuckets);
   prometheus::Histogram& next_token = histogram("vllm:inter_token_latency_seconds",
                                                 "Between two tokens of an answer", kTokenBuckets);
+  prometheus::Histogram& next_token_older =
+      histogram("vllm:time_per_output_token_seconds",
+                "Older name of vllm:inter_token_latency_seconds", kTokenBuckets);
+  prometheus::Histogram& mean_token =
+      histogram("vllm:request_time_per_output_token_seconds",
+                "Mean time between the tokens of an answer", kTokenBuckets);
+  prometheus::Histogram& prompt_length =
+      histogram("vllm:request_prompt_tokens", "Prompt tokens of a request", kLengthBuckets);
+  prometheus::Histogram& answer_length =
+      histogram("vllm:request_generation_tokens", "Generated tokens of a request", kLengthBuckets);
   prometheus::Histogram& request = histogram("vllm:e2e_request_latency_seconds",
                                              "From the request to its last token", kRequestBuckets);
+
+  // Its labels, of which the page's size is known with the first statistics, are the message.
+  void set_cache_config(const scheduler::Stats& stats) {
+    if (has_cache_config || stats.pages_total == 0) return;
+    has_cache_config = true;
+    gauge("vllm:cache_config_info", "Size of the key/value cache, in labels",
+          {{"block_size", std::to_string(stats.page_size)},
+           {"num_gpu_blocks", std::to_string(stats.pages_total)}})
+        .Set(1);
+  }
+  bool has_cache_config = false;
 
   std::mutex text_mutex;  // text() moves counters to the scheduler's totals
 };
@@ -83,7 +131,7 @@ struct Metrics::Instruments {
 Metrics::Metrics(const std::string& model_name)
     : instruments_(std::make_unique<Instruments>(model_name)) {
   // Series that exist before their first event can be told from absent ones.
-  for (const char* reason : {"stop", "length", "tool_calls"}) {
+  for (const char* reason : {"stop", "length", "tool_calls", "abort", "error"}) {
     Labels labels = instruments_->labels;
     labels["finished_reason"] = reason;
     instruments_->finished.Add(labels);
@@ -93,7 +141,10 @@ Metrics::Metrics(const std::string& model_name)
 Metrics::~Metrics() = default;
 
 void Metrics::saw_first_token(double seconds) { instruments_->first_token.Observe(seconds); }
-void Metrics::saw_next_token(double seconds) { instruments_->next_token.Observe(seconds); }
+void Metrics::saw_next_token(double seconds) {
+  instruments_->next_token.Observe(seconds);
+  instruments_->next_token_older.Observe(seconds);
+}
 void Metrics::saw_disconnect() { instruments_->cancelled.Increment(); }
 void Metrics::saw_refusal() { instruments_->refused.Increment(); }
 
@@ -103,8 +154,14 @@ void Metrics::saw_finish(const std::string& reason) {
   instruments_->finished.Add(labels).Increment();
 }
 
-void Metrics::saw_answer(double seconds, const Usage& usage) {
+void Metrics::saw_answer(double seconds, double first_token_seconds, const Usage& usage) {
   instruments_->request.Observe(seconds);
+  instruments_->prompt_length.Observe(static_cast<double>(usage.prompt_tokens));
+  instruments_->answer_length.Observe(static_cast<double>(usage.completion_tokens));
+  if (usage.completion_tokens > 1) {
+    instruments_->mean_token.Observe((seconds - first_token_seconds) /
+                                     static_cast<double>(usage.completion_tokens - 1));
+  }
   instruments_->cache_queries.Increment(static_cast<double>(usage.prompt_tokens));
   instruments_->cache_hits.Increment(static_cast<double>(usage.cached_tokens));
 }
@@ -117,14 +174,28 @@ std::string Metrics::text(const scheduler::Stats& stats) {
   m.pages_total.Set(stats.pages_total);
   m.pages_free.Set(stats.pages_free);
   const int used = stats.pages_total - stats.pages_free;
-  m.cache_usage.Set(stats.pages_total > 0 ? static_cast<double>(used) / stats.pages_total : 0.0);
-  const auto raise = [](prometheus::Counter& counter, uint64_t total) {
+  const double share = stats.pages_total > 0 ? static_cast<double>(used) / stats.pages_total : 0.0;
+  m.cache_usage.Set(share);
+  m.cache_usage_older.Set(share);
+  const auto set_tier = [](Instruments::TierGauges& tier, int64_t capacity, int64_t in_use) {
+    tier.capacity.Set(static_cast<double>(capacity));
+    tier.used.Set(static_cast<double>(in_use));
+  };
+  set_tier(m.device, stats.pages_total, used);
+  set_tier(m.host, stats.tiers.host.pages_total, stats.tiers.host.pages_used);
+  set_tier(m.disk, stats.tiers.disk.pages_total, stats.tiers.disk.pages_used);
+  m.set_cache_config(stats);
+  const auto raise = [](prometheus::Counter& counter, auto total) {
     counter.Increment(static_cast<double>(total) - counter.Value());
   };
+  raise(m.steps, stats.steps);
+  raise(m.step_seconds, stats.step_seconds);
+  raise(m.step_prefill, stats.step_prefill_tokens);
+  raise(m.step_decode, stats.step_decode_tokens);
   raise(m.prompt_tokens, stats.prompt_tokens);
   raise(m.generated_tokens, stats.generated_tokens);
   raise(m.preemptions, stats.preemptions);
-  return prometheus::TextSerializer().Serialize(m.registry.Collect());
+  return prometheus::TextSerializer().Serialize(m.registry.Collect()) + process_metrics();
 }
 
 }  // namespace tandem::server

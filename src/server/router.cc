@@ -7,7 +7,7 @@
 namespace tandem::server {
 namespace {
 
-constexpr std::array<Route, 9> kRoutes = {{
+constexpr std::array<Route, 15> kRoutes = {{
     {RouteId::kChatCompletions, "/v1/chat/completions", true},
     {RouteId::kCompletions, "/v1/completions", true},
     {RouteId::kModels, "/v1/models", false},
@@ -15,8 +15,14 @@ constexpr std::array<Route, 9> kRoutes = {{
     {RouteId::kHealth, "/health", false},
     {RouteId::kHealth, "/v1/health", false},
     {RouteId::kHealth, "/ping", false},
+    {RouteId::kHealth, "/ready", false},
+    {RouteId::kHealth, "/health/ready", false},
+    {RouteId::kLive, "/live", false},
+    {RouteId::kLive, "/health/live", false},
     {RouteId::kVersion, "/version", false},
     {RouteId::kMetrics, "/metrics", false},
+    {RouteId::kDebugSteps, "/debug/steps", false},
+    {RouteId::kDebugSteps, "/debug/steps/", false},
 }};
 
 std::string percent_decoded(std::string_view text) {

@@ -12,8 +12,10 @@ enum class RouteId {
   kModels,
   kModel,
   kHealth,
+  kLive,
   kVersion,
   kMetrics,
+  kDebugSteps,
 };
 
 struct Route {

@@ -107,6 +107,24 @@ class Server::Impl {
     if (io_ != nullptr) asio::post(control_, [this] { begin_stop(); });
   }
 
+  void fail(const std::string& what) {
+    {
+      const std::lock_guard lock(failure_mutex_);
+      if (failure_.empty()) failure_ = what;
+    }
+    const std::lock_guard lock(io_mutex_);
+    if (io_ == nullptr) return;
+    asio::post(control_, [this] {
+      begin_stop();
+      service_.fail();
+    });
+  }
+
+  std::string failure() const {
+    const std::lock_guard lock(failure_mutex_);
+    return failure_;
+  }
+
  private:
   void wait_for_signal() {
     signals_->add(SIGINT);
@@ -125,8 +143,6 @@ class Server::Impl {
     if (service_.is_stopping()) return;
     service_.refuse_new_requests();
     log::info("stopping; {} requests are running", service_.active_requests());
-    error_code ignored;
-    acceptor_->close(ignored);
     asio::co_spawn(control_, drain(), asio::detached);
   }
 
@@ -142,13 +158,13 @@ class Server::Impl {
   }
 
   asio::awaitable<void> accept() {
-    while (!service_.is_stopping()) {
+    for (;;) {  // also while it drains, to say so
       auto [error, socket] = co_await acceptor_->async_accept(asio::make_strand(*io_), kTuple);
       if (!error) {
         const auto executor = socket.get_executor();
         asio::co_spawn(executor, run_session(std::move(socket), service_, tls_ ? &*tls_ : nullptr),
                        asio::detached);
-      } else if (!service_.is_stopping()) {
+      } else {
         // Out of file descriptors, most likely: connections that end will free some.
         log::warn("cannot accept a connection: {}", error.message());
         asio::steady_timer pause(control_, kAcceptPause);
@@ -175,6 +191,8 @@ class Server::Impl {
   std::optional<tcp::acceptor> acceptor_;
   std::optional<asio::signal_set> signals_;
   int port_;
+  mutable std::mutex failure_mutex_;
+  std::string failure_;
 };
 
 Server::Server(const Options& options) : impl_(std::make_unique<Impl>(options)) {}
@@ -187,6 +205,8 @@ void Server::set_model(Model model, scheduler::Scheduler& scheduler) {
 }
 void Server::run() { impl_->run(); }
 void Server::stop() { impl_->stop(); }
+void Server::fail(const std::string& what) { impl_->fail(what); }
+std::string Server::failure() const { return impl_->failure(); }
 bool Server::is_stopping() const { return impl_->service().is_stopping(); }
 
 }  // namespace tandem::server

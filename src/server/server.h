@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "server/model.h"
 #include "server/options.h"
@@ -27,9 +28,14 @@ class Server {
   void set_model(Model model, scheduler::Scheduler& scheduler);
 
   // Serves until SIGINT, SIGTERM or stop(), then finishes running requests for drain_seconds at
-  // most; a second signal ends at once. No callback of the scheduler is in use afterwards.
+  // most and answers new ones with 503; a second signal ends at once. No callback of the scheduler
+  // is in use afterwards.
   void run();
   void stop();  // from any thread
+  // From any thread: the model's computation is at its end. Requests that wait get their errors,
+  // then run() returns; failure() tells why.
+  void fail(const std::string& what);
+  std::string failure() const;  // empty: none
   // Whether the end has begun: whoever still loads a model may give up.
   bool is_stopping() const;
 

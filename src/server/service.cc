@@ -2,6 +2,7 @@
 #include "server/service.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include <boost/algorithm/string.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -14,6 +15,7 @@
 #include "server/auth.h"
 #include "server/exchange.h"
 #include "server/generation.h"
+#include "server/step_trace.h"
 #include "server/version.h"
 #include "tokenizer/detokenizer.h"
 
@@ -49,7 +51,9 @@ bool is_json(const HttpRequest& request, const Options& options) {
          type.ends_with("+json");
 }
 
-bool needs_key(std::string_view path) { return path == "/v1" || path.starts_with("/v1/"); }
+bool needs_key(std::string_view path) {
+  return path == "/v1" || path.starts_with("/v1/") || path.starts_with("/debug/");
+}
 
 json::object model_entry(const Model& model) {
   return {{"id", model.name},
@@ -116,6 +120,7 @@ int64_t max_prompt_bytes(const Model& model) {
 Service::Service(Options options)
     : options_(std::move(options)),
       uploads_(kMaxUploads * options_.max_body_bytes),
+      key_limit_(std::max<size_t>(options_.api_keys.size(), 1), options_.max_requests_per_key),
       workers_(static_cast<size_t>(options_.threads)) {}
 
 void Service::set_model(Model model, scheduler::Scheduler& scheduler) {
@@ -143,7 +148,34 @@ std::shared_ptr<Serving> Service::serving() const {
   return serving_;
 }
 
+HttpResponse Service::answer_live() const {
+  // Who restarts what is not alive should do it now: nothing will come of this process any more.
+  if (failed_) return json_response({{"status", "failed"}}, 503);
+  return json_response({{"status", "alive"}});
+}
+
+// last: how many of them; empty: all that are known.
+HttpResponse Service::answer_debug_steps(const std::string& last) const {
+  if (!options_.debug_steps) return to_response(route_is_off("/debug/steps", "--debug_steps"));
+  const std::shared_ptr<Serving> serving = this->serving();
+  if (serving == nullptr) return to_response(model_loading());
+  std::vector<scheduler::StepRecord> steps = serving->scheduler.recent_steps();
+  if (!last.empty()) {
+    size_t count = 0;
+    const char* end = last.data() + last.size();
+    if (std::from_chars(last.data(), end, count).ptr != end) {
+      return to_response(route_not_found("/debug/steps/" + last));
+    }
+    steps.erase(steps.begin(),
+                steps.end() - static_cast<std::ptrdiff_t>(std::min(count, steps.size())));
+  }
+  HttpResponse response;
+  response.body = step_trace(steps);
+  return response;
+}
+
 HttpResponse Service::answer_health() const {
+  if (failed_) return json_response({{"status", "failed"}}, 503);
   if (stopping_) return json_response({{"status", "stopping"}}, 503);
   if (serving() != nullptr) return json_response({{"status", "ok"}});
   HttpResponse response =
@@ -157,6 +189,10 @@ HttpResponse Service::answer_get(const RouteMatch& match) const {
   switch (match.route->id) {
     case RouteId::kHealth:
       return answer_health();
+    case RouteId::kLive:
+      return answer_live();
+    case RouteId::kDebugSteps:
+      return answer_debug_steps(match.parameter);
     case RouteId::kVersion:
       return json_response({{"version", kVersion}});
     case RouteId::kMetrics: {
@@ -200,6 +236,13 @@ asio::awaitable<void> Service::answer_generation(Exchange& exchange, RouteId rou
     co_await exchange.reply(error);
     co_return;
   }
+  const KeyLimit::Place place = key_limit_.enter(exchange.key());
+  if (!place) {
+    serving->metrics.saw_refusal();
+    const ApiError error = too_many_of_key(key_limit_.limit());
+    co_await exchange.reply(error);
+    co_return;
+  }
   Result<GenerationRequest> request = co_await parse(exchange.take_body(), route, *serving);
   if (!request) {
     serving->metrics.saw_refusal();
@@ -219,11 +262,13 @@ asio::awaitable<void> Service::answer(Exchange& exchange) {
   const HttpRequest& request = exchange.request();
   const std::string_view encoding = request.header("content-encoding");
   const RouteMatch match = find_route(request.path);
+  const std::optional<size_t> key = find_key(request, options_.api_keys);
+  exchange.set_key(key.value_or(0));
   std::optional<ApiError> error;
   HttpResponse response;
   if (request.method == "OPTIONS") {
     response = preflight_response();
-  } else if (needs_key(request.path) && !is_authorised(request, options_.api_key)) {
+  } else if (needs_key(request.path) && !key) {
     error = wrong_key();
   } else if (match.route == nullptr) {
     error = route_not_found(request.path);

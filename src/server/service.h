@@ -12,6 +12,7 @@
 #include "server/event_queue.h"
 #include "server/generation_request.h"
 #include "server/http.h"
+#include "server/key_limit.h"
 #include "server/metrics.h"
 #include "server/model.h"
 #include "server/options.h"
@@ -44,6 +45,8 @@ class Service {
   // The end: the scheduler's events go nowhere from now on, and the workers have finished.
   void close();
   bool is_stopping() const { return stopping_; }
+  // What is being computed fails, and the process will end: nothing more can be answered.
+  void fail() { failed_ = stopping_ = true; }
   int active_requests() const { return active_; }
 
   // Answers the request, whatever it is; never throws.
@@ -56,14 +59,18 @@ class Service {
                                                           const Serving& serving);
   HttpResponse answer_get(const RouteMatch& match) const;
   HttpResponse answer_health() const;
+  HttpResponse answer_live() const;
+  HttpResponse answer_debug_steps(const std::string& last) const;
   std::shared_ptr<Serving> serving() const;
 
   const Options options_;
   std::atomic<double> progress_{0.0};
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> failed_{false};
   std::atomic<bool> closed_{false};
   std::atomic<int> active_{0};
   Uploads uploads_;
+  KeyLimit key_limit_;
   mutable std::mutex serving_mutex_;
   std::shared_ptr<Serving> serving_;
   // Where bodies are parsed and prompts rendered and tokenised: a long one takes a second, during

@@ -162,6 +162,12 @@ class Session final : public ResponseWriter, public std::enable_shared_from_this
                    }));
   }
 
+  void abort() override {
+    intact_ = false;
+    error_code ignored;
+    socket().close(ignored);
+  }
+
  private:
   static constexpr bool kTls = !std::is_same_v<Stream, tcp::socket>;
   using Parser = http::request_parser<http::string_body>;

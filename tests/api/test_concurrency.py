@@ -84,7 +84,8 @@ def test_metrics_count(server):
     usage = server.chat("hello there", max_tokens=6, ignore_eos=True).json()["usage"]
     gained = {name: server.metric(name) - value for name, value in before.items()}
     assert gained == {"vllm:generation_tokens_total": 6,
-                      "vllm:prompt_tokens_total": usage["prompt_tokens"],
+                      "vllm:prompt_tokens_total": usage["prompt_tokens"]
+                      - usage["prompt_tokens_details"]["cached_tokens"],
                       "vllm:request_success_total": 1,
                       "vllm:time_to_first_token_seconds_count": 1,
                       "vllm:inter_token_latency_seconds_count": 5,

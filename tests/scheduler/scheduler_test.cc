@@ -108,12 +108,115 @@ TEST(Scheduler, DrainingFinishesWhatRunsAndRefusesTheRest) {
   EXPECT_EQ(late.failure().code, "unavailable");
 }
 
+TEST(Scheduler, AKeyHasItsShareOfTheQueue) {
+  FakeEngine engine(info());
+  const auto scheduler = Scheduler::start(
+      engine,
+      {.max_batch_size = 4, .chunk_size = 8, .max_running_per_key = 1, .max_queue_per_key = 2});
+  const auto submit = [&](uint64_t key) {
+    Request r = request(10, 350, [](const TokenEvent&) {});
+    r.key = key;
+    const Result<RequestId> id = scheduler->submit(std::move(r));
+    return id.ok() ? "ok" : id.failure().code;
+  };
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(submit(1), "ok");
+  EXPECT_EQ(submit(1), "key_queue_full");
+  EXPECT_EQ(submit(2), "ok");
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(submit(0), "ok");
+}
+
+TEST(Scheduler, ATimeoutEndsARequest) {
+  FakeEngine engine(info());
+  const auto scheduler = Scheduler::start(engine, {.max_batch_size = 1, .chunk_size = 8});
+  std::promise<TokenEvent> end;
+  Request r = request(5, 390, [&](const TokenEvent& event) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (event.finish != FinishReason::kNone) end.set_value(event);
+  });
+  r.timeout_seconds = 0.02;
+  ASSERT_TRUE(scheduler->submit(std::move(r)).ok());
+  const TokenEvent event = end.get_future().get();
+  EXPECT_EQ(event.finish, FinishReason::kError);
+  EXPECT_EQ(event.error_code, "timeout");
+  EXPECT_EQ(scheduler->stats().timed_out, 1U);
+}
+
 TEST(Scheduler, IdlenessRunsNoSteps) {
   FakeEngine engine(info());
   const auto scheduler = Scheduler::start(engine, {});
   const uint64_t before = scheduler->stats().steps;
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   EXPECT_EQ(scheduler->stats().steps, before);
+}
+
+// Clients are told, and whoever runs the process too.
+TEST(Scheduler, AnEngineThatKeepsFailingIsReportedOnce) {
+  FakeEngine engine(info());
+  engine.always_fails = true;
+  std::promise<std::string> fatal;
+  const auto scheduler =
+      Scheduler::start(engine, {.max_batch_size = 1, .on_fatal = [&](const std::string& what) {
+                                  fatal.set_value(what);  // a second call would throw
+                                }});
+  std::atomic<int> failed{0};
+  const auto count = [&](const TokenEvent& e) { failed += e.finish == FinishReason::kError; };
+  int submitted = 0;
+  while (scheduler->submit(request(5, 20, count)).ok()) ++submitted;
+  EXPECT_NE(fatal.get_future().get().find("in a row"), std::string::npos);
+  scheduler->drain(30.0);
+  EXPECT_EQ(failed, submitted);
+  EXPECT_GE(submitted, 3);
+  EXPECT_EQ(scheduler->stats().pages_free, 100);
+}
+
+TEST(Scheduler, OneFailedStepIsNotFatal) {
+  FakeEngine engine(info());
+  engine.fail_at = 2;
+  bool fatal = false;
+  std::atomic<int> failed{0}, finished{0};
+  {
+    const auto scheduler = Scheduler::start(
+        engine, {.max_batch_size = 1, .on_fatal = [&](const std::string&) { fatal = true; }});
+    for (int i = 0; i < 4; ++i) {
+      ASSERT_TRUE(scheduler
+                      ->submit(request(5, 4,
+                                       [&](const TokenEvent& e) {
+                                         failed += e.finish == FinishReason::kError;
+                                         finished += e.finish == FinishReason::kLength;
+                                       }))
+                      .ok());
+    }
+    scheduler->drain(30.0);
+  }
+  EXPECT_EQ(failed, 1);
+  EXPECT_EQ(finished, 3);
+  EXPECT_FALSE(fatal);
+}
+
+TEST(Scheduler, RemembersItsSteps) {
+  FakeEngine engine(info());
+  const auto scheduler = Scheduler::start(engine, {.max_batch_size = 2, .chunk_size = 4});
+  std::promise<void> done;
+  ASSERT_TRUE(scheduler
+                  ->submit(request(10, 5,
+                                   [&](const TokenEvent& e) {
+                                     if (e.finish != FinishReason::kNone) done.set_value();
+                                   }))
+                  .ok());
+  done.get_future().wait();
+  const std::vector<StepRecord> steps = scheduler->recent_steps();
+  const Stats stats = scheduler->stats();
+  ASSERT_EQ(steps.size(), stats.steps);
+  ASSERT_EQ(steps.size(), 7U);  // 4 + 4 + 2 of the prompt with the first token, then 4 more
+  EXPECT_EQ(steps[2].prefill_tokens, 2);
+  EXPECT_EQ(steps[3].prefill_tokens, 0);
+  EXPECT_EQ(steps[3].decode_tokens, 1);
+  EXPECT_EQ(stats.step_prefill_tokens, 10U);
+  EXPECT_EQ(stats.step_decode_tokens, 4U);
+  for (size_t i = 1; i < steps.size(); ++i) {
+    EXPECT_EQ(steps[i].number, steps[i - 1].number + 1);
+    EXPECT_GE(steps[i].begin_us, steps[i - 1].begin_us + steps[i - 1].duration_us);
+  }
 }
 
 }  // namespace

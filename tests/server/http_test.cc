@@ -77,8 +77,8 @@ TEST(Router, KnowsMethods) {
 
 TEST(Auth, WantsTheKey) {
   const auto passes = [](const char* name, const char* value) {
-    return is_authorised({.method = "GET", .path = "/", .headers = {{name, value}}, .body = ""},
-                         "secret");
+    return find_key({.method = "GET", .path = "/", .headers = {{name, value}}, .body = ""},
+                    {"secret", "other"});
   };
   EXPECT_TRUE(passes("authorization", "Bearer secret"));
   EXPECT_TRUE(passes("authorization", "bearer  secret"));
@@ -90,7 +90,10 @@ TEST(Auth, WantsTheKey) {
   EXPECT_FALSE(passes("authorization", "Bearer secretsecret"));
   EXPECT_FALSE(passes("x-api-key", ""));
   EXPECT_FALSE(passes("other", "secret"));
-  EXPECT_TRUE(is_authorised({}, ""));
+  EXPECT_EQ(passes("x-api-key", "secret"), 0U);
+  EXPECT_EQ(passes("x-api-key", "other"), 1U);
+  EXPECT_EQ(find_key({}, {}), 0U);
+  EXPECT_FALSE(find_key({}, {"secret"}));
 }
 
 TEST(Metrics, ShowsSchedulerAndRequests) {
@@ -99,7 +102,7 @@ TEST(Metrics, ShowsSchedulerAndRequests) {
   metrics.saw_next_token(0.01);
   metrics.saw_finish("stop");
   metrics.saw_finish("stop");
-  metrics.saw_answer(1.0, {.prompt_tokens = 10, .completion_tokens = 2, .cached_tokens = 4});
+  metrics.saw_answer(1.0, 0.25, {.prompt_tokens = 10, .completion_tokens = 2, .cached_tokens = 4});
   metrics.saw_disconnect();
   metrics.text({.generated_tokens = 3});
   const std::string text = metrics.text({.running = 2,
@@ -108,6 +111,7 @@ TEST(Metrics, ShowsSchedulerAndRequests) {
                                          .pages_free = 6,
                                          .prompt_tokens = 11,
                                          .generated_tokens = 5});
+  EXPECT_NE(text.find("\nprocess_open_fds "), std::string::npos);
   const std::string label = "{model_name=\"m\\\"1\"}";
   for (const std::string& line :
        {"vllm:num_requests_running" + label + " 2", "vllm:num_requests_waiting" + label + " 1",

@@ -38,6 +38,10 @@ class RunningServer {
     server_.stop();
     if (thread_.joinable()) thread_.join();
   }
+  // Waits for an end that somebody else has begun.
+  void join() {
+    if (thread_.joinable()) thread_.join();
+  }
   Server& server() { return server_; }
   RawClient connect(int receive_buffer = 0) { return RawClient(server_.port(), receive_buffer); }
   std::string get(const std::string& path, const std::string& headers = "") {

@@ -271,7 +271,7 @@ TEST_F(ServerTest, ReplacesUnusableRequestIds) {
 struct Guarded : ServerTest {
   static Options with_key() {
     Options options;
-    options.api_key = "secret";
+    options.api_keys = {"secret", "other"};
     options.strict_params = true;
     options.cross_origin = false;
     return options;

@@ -13,4 +13,7 @@ void check_launch(const char* kernel);
 // capability 9.0 on.
 bool has_dependent_launch();
 
+// Whether this binary holds code that the current device runs.
+bool has_code_for_device();
+
 }  // namespace tandem::cuda

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -71,6 +71,15 @@ class CudaGpu : public Gpu {
     stream_.synchronize();
   }
   std::span<std::byte> upload_buffer() override { return {upload_.data(), upload_.bytes()}; }
+
+  void transfer(std::span<const Transfer> transfers) override {
+    const std::scoped_lock lock(transfer_mutex_);
+    for (const Transfer& t : transfers) {
+      TANDEM_CUDA_CALL(
+          cudaMemcpyAsync(t.to, t.from, t.bytes, cudaMemcpyDefault, transfer_stream_.get()));
+    }
+    transfer_stream_.synchronize();
+  }
 
   std::string unsupported(const GpuSizes& s) const override {
     if (s.cache.dtype == DType::kF32) return "its attention has no float32 cache";
@@ -366,7 +375,8 @@ class CudaGpu : public Gpu {
   };
 
   std::string name_;
-  Stream stream_;
+  Stream stream_, transfer_stream_;
+  std::mutex transfer_mutex_;
   std::vector<Captured> graphs_;
   Event mark_;
   PinnedMemory upload_;
@@ -390,7 +400,24 @@ size_t Gpu::experts_workspace_bytes(const Tensor& gate, int64_t tokens, int used
 std::unique_ptr<Gpu> open_gpu() {
   const platform::Gpus gpus = platform::find_gpus();
   if (gpus.list.empty()) throw Error("no GPU: {}", gpus.missing);
-  return std::make_unique<CudaGpu>(gpus.list.front());
+  const platform::Gpu& gpu = gpus.list.front();
+  // What the products of many tokens take of shared memory, which compute capabilities 8.6, 8.9 and
+  // 12.0 do not have.
+  constexpr int kSharedBytes = 160 * 1024;
+  int shared = 0;
+  TANDEM_CUDA_CALL(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
+  if (shared < kSharedBytes) {
+    throw Error("no GPU for this program: {} has {} KB of shared memory a block, {} are needed",
+                gpu.name, shared / 1024, kSharedBytes / 1024);
+  }
+  if (!cuda::has_code_for_device()) {
+    throw Error(
+        "no GPU for this program: it was not built for {} (compute capability {}.{}); configure "
+        "with "
+        "-DTANDEM_CUDA_ARCHITECTURES",
+        gpu.name, gpu.compute / 10, gpu.compute % 10);
+  }
+  return std::make_unique<CudaGpu>(gpu);
 }
 
 }  // namespace tandem::ops
