@@ -42,7 +42,7 @@ std::string ApiError::body() const {
 
 ApiError to_api_error(const Failure& failure) {
   ApiError error{.message = failure.message, .param = failure.param, .code = failure.code};
-  if (failure.code == "queue_full") {
+  if (failure.code == "queue_full" || failure.code == "key_queue_full") {
     error.status = 429;
     error.type = "rate_limit_error";
     error.retry_after_seconds = kQueueRetrySeconds;
