@@ -15,7 +15,10 @@ if(TANDEM_SANITIZE)
   # Undefined behaviour ends the program like a bad access does, so that no test can pass over it. The fences that
   # GCC warns of are Asio's; what they order is ordered by mutexes too.
   list(APPEND TANDEM_BASE_FLAGS -fsanitize=${TANDEM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
-       -D_GLIBCXX_ASSERTIONS -Wno-unknown-warning-option -Wno-tsan)
+       -D_GLIBCXX_ASSERTIONS)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    list(APPEND TANDEM_BASE_FLAGS -Wno-tsan)
+  endif()
   add_link_options(-fsanitize=${TANDEM_SANITIZE})
 endif()
 

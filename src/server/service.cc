@@ -231,15 +231,11 @@ asio::awaitable<Result<GenerationRequest>> Service::parse(std::string body, Rout
 
 asio::awaitable<void> Service::answer_generation(Exchange& exchange, RouteId route) {
   const std::shared_ptr<Serving> serving = this->serving();
-  if (serving == nullptr) {
-    const ApiError error = model_loading();
-    co_await exchange.reply(error);
-    co_return;
-  }
   const KeyLimit::Place place = key_limit_.enter(exchange.key());
-  if (!place) {
-    serving->metrics.saw_refusal();
-    const ApiError error = too_many_of_key(key_limit_.limit());
+  if (serving == nullptr || !place) {
+    if (serving != nullptr) serving->metrics.saw_refusal();
+    const ApiError error =
+        serving == nullptr ? model_loading() : too_many_of_key(key_limit_.limit());
     co_await exchange.reply(error);
     co_return;
   }

@@ -177,7 +177,8 @@ def test_a_thousand_idle_streams_cost_the_others_nothing(tiny):
             stream.close()
         tiny.wait_for_metric("vllm:num_requests_waiting", 0)
         alone = generation_speed(tiny)
-        assert with_many > 0.7 * alone, (with_many, alone)  # the machine has other work too
+        print(f"{with_many:.0f} tokens/s beside them, {alone:.0f} without")
+        assert with_many > 0.7 * alone
     finally:
         for stream in streams:
             stream.close()
@@ -192,7 +193,11 @@ def drain(stream):
         pass
 
 
-def generation_speed(server, seconds=1.0):
-    before, begin = server.metric("vllm:generation_tokens_total"), time.monotonic()
-    time.sleep(seconds)
-    return (server.metric("vllm:generation_tokens_total") - before) / (time.monotonic() - begin)
+def generation_speed(server):
+    """Tokens a second: the best of a few moments, as the machine has other work too."""
+    speeds = []
+    for _ in range(4):
+        before, begin = server.metric("vllm:generation_tokens_total"), time.monotonic()
+        time.sleep(0.4)
+        speeds.append((server.metric("vllm:generation_tokens_total") - before) / (time.monotonic() - begin))
+    return max(speeds)
