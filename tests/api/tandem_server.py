@@ -29,7 +29,8 @@ class TandemServer:
         self.port = free_port()
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.headers = {}
-        command = [BINARY, "serve", "--host", "127.0.0.1", "--port", self.port, *flags]
+        command = [BINARY, "serve", "--host", "127.0.0.1", "--port", self.port,
+                   "--device", "cpu", *flags]
         if key is not None:
             command += ["--api_key", key]
             self.headers["Authorization"] = f"Bearer {key}"

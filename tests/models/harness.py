@@ -74,12 +74,12 @@ def run_tandem(*arguments, stdin=None):
 
 def evaluate(model, prompts, folder, generate=1, top=1, **flags):
     """Greedy continuations of prompts (lists of ids), one dict each; see `tandem eval --help`.
-    A flag of value None stands alone."""
+    On the CPU, whose bits are promised, unless `device` says otherwise. A flag of value None stands alone."""
     cases = folder / "cases.json"
     cases.write_text(json.dumps({"cases": [{"ids": ids} for ids in prompts]}))
     arguments = ["eval", "--gguf_path", model, "--prompts", cases, "--generate", generate,
                  "--top", top]
-    for name, value in flags.items():
+    for name, value in {"device": "cpu", **flags}.items():
         arguments += ["--" + name] if value is None else ["--" + name, value]
     lines = [json.loads(line) for line in run_tandem(*arguments).splitlines()]
     assert len(lines) == len(prompts)

@@ -18,7 +18,7 @@ OWN = {"n_prompt", "n_gen", "n_depth", "n_streams", "test_time", "avg_ns", "stdd
 
 
 def measure(model, *arguments):
-    return json.loads(run_tandem("bench", "--gguf_path", model, "-o", "json", *arguments))
+    return json.loads(run_tandem("bench", "--device", "cpu", "--gguf_path", model, "-o", "json", *arguments))
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_a_token_pays_for_the_experts_it_uses():
 
 
 def test_runs_a_model_without_a_file():
-    (result,) = json.loads(run_tandem("bench", "--synthetic", "ds-v2-lite", "--layers", 2, "-p", 8,
+    (result,) = json.loads(run_tandem("bench", "--device", "cpu", "--synthetic", "ds-v2-lite", "--layers", 2, "-p", 8,
                                       "-n", 0, "-r", 1, "-o", "json"))
     assert result["model_type"] == "deepseek2"
     assert result["n_prompt"] == 8
@@ -137,7 +137,7 @@ def test_runs_a_model_without_a_file():
 
 
 def test_the_table_has_a_line_for_each_test():
-    out = run_tandem("bench", "--gguf_path", SMOLLM2, "-p", 8, "-n", 2, "--streams", "2", "-r", 1,
+    out = run_tandem("bench", "--device", "cpu", "--gguf_path", SMOLLM2, "-p", 8, "-n", 2, "--streams", "2", "-r", 1,
                      "-d", 0)
     rows = out.splitlines()[2:]
     assert [row.split("  ")[0] for row in rows] == ["test", "pp8", "tg2 x 2"]
@@ -161,7 +161,7 @@ def test_the_table_has_a_line_for_each_test():
 ])
 def test_refuses(flags, complaint):
     model = [] if "--gguf_path" in flags else ["--gguf_path", SMOLLM2]
-    done = subprocess.run([BINARY, "bench", *model, *flags], capture_output=True, text=True,
+    done = subprocess.run([BINARY, "bench", "--device", "cpu", *model, *flags], capture_output=True, text=True,
                           timeout=60)
     assert done.returncode != 0
     assert done.stdout == ""

@@ -19,9 +19,10 @@ PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None}}
 @pytest.fixture(scope="session", autouse=True)
 def gpu(tmp_path_factory):
     """Skips where there is no GPU, with the program's own reason."""
-    done = subprocess.run([BINARY, "eval", "--gguf_path", SMOLLM2, "--device", "cuda", "--prompts",
-                           tmp_path_factory.mktemp("gpu") / "none.json"],
-                          capture_output=True, text=True, timeout=60)
+    prompts = tmp_path_factory.mktemp("gpu") / "one.json"
+    prompts.write_text('{"cases": [{"ids": [1]}]}')
+    done = subprocess.run([BINARY, "eval", "--gguf_path", SMOLLM2, "--device", "cuda", "--kv_type",
+                           "f16", "--prompts", prompts], capture_output=True, text=True, timeout=60)
     reason = next((line for line in done.stderr.splitlines() if "no GPU" in line), None)
     if reason:
         pytest.skip(reason)
@@ -66,8 +67,8 @@ def test_default_model_is_as_close_as_on_the_cpu(model, placement, tmp_path):
     cases = golden("smollm2/chat.json")["cases"]
     prompts = [case["ids"] for case in cases]
     # One token each: the reference's first distribution, of the 20 best.
-    ours = evaluate_on(placement, path, prompts, tmp_path, top=4096)
-    cpu = evaluate(path, prompts, tmp_path, top=4096, device="cpu", kv_type="f16")
+    ours = evaluate_on(placement, path, prompts, tmp_path, top=49152)
+    cpu = evaluate(path, prompts, tmp_path, top=49152, device="cpu", kv_type="f16")
     recorded = [case["logprobs"][0] for case in cases]
     mean = [sum(kl_divergence(p, r["logprobs"][0]) for p, r in zip(recorded, results)) / len(cases)
             for results in (ours, cpu)]

@@ -47,7 +47,8 @@ class Server:
             self.port = probe.getsockname()[1]
         keys = [word for key in KEYS for word in ("--api_key", key)]
         self.process = subprocess.Popen(
-            [program, "serve", "--gguf_path", MODEL, "--host", "127.0.0.1", "--port", str(self.port), *FLAGS, *keys])
+            [program, "serve", "--gguf_path", MODEL, "--host", "127.0.0.1", "--port", str(self.port), "--device", "cpu", *FLAGS,
+             *keys])
 
     def metrics(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as reply:

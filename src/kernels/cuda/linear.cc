@@ -56,6 +56,15 @@ void linear(const LinearParams& params, cudaStream_t stream) {
   }
 }
 
+void linear_heads(const HeadsParams& params, cudaStream_t stream) {
+  if (params.tokens == 0) return;
+  check_x(params.type, params.k, params.x, params.x_stride);
+  TANDEM_CHECK(params.x_head_stride % 8 == 0, "heads of x are {} values apart",
+               params.x_head_stride);
+  const bool few = is_few(params.tokens, kFewTokens, int64_t{params.heads} * params.n);
+  (few ? heads_few : heads_many)(params, stream);
+}
+
 void linear_gated(const GatedParams& params, cudaStream_t stream) {
   if (params.tokens == 0) return;
   check_x(params.type, params.k, params.x, params.x_stride);

@@ -62,6 +62,23 @@ struct GatedParams {
 };
 void linear_gated(const GatedParams& params, cudaStream_t stream);
 
+// y[t, h] = x[t, h] w[h]^T for every head on its own, in one launch.
+struct HeadsParams {
+  const void* w;  // [H, n, k] in panels
+  DType type;
+  int n;
+  int k;  // a multiple of 32
+  int heads;
+  const __nv_bfloat16* x;  // [T, H, k], aligned to 16 bytes; both strides multiples of 8 values
+  int64_t x_stride;        // from a token to the next
+  int64_t x_head_stride;
+  float* y;  // [T, H, n]
+  int64_t y_stride;
+  int64_t y_head_stride;
+  int tokens;  // T
+};
+void linear_heads(const HeadsParams& params, cudaStream_t stream);
+
 // x -> nearest bf16. [rows, n], rows of both n values apart; n a multiple of 4.
 void round_to_bf16(const float* x, __nv_bfloat16* out, int64_t rows, int64_t n,
                    cudaStream_t stream);

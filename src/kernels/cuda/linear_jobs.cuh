@@ -95,6 +95,40 @@ struct LinearJob : JobBase, DenseGroups {
   }
 };
 
+// A matrix and columns of x for each head: a group is a head's share of the tokens.
+struct HeadsJob : JobBase, DenseGroups {
+  static constexpr int kPanels = 1;
+  const char* w;
+  int64_t head_bytes;
+  int heads;
+  int64_t x_head_stride;
+  float* y;
+  int64_t y_stride;
+  int64_t y_head_stride;
+  int n;
+
+  __device__ int group_count() const { return heads * groups; }
+  __device__ TokenGroup group(int i) const {
+    TokenGroup group = DenseGroups::group(i % groups);
+    group.expert = i / groups;
+    return group;
+  }
+  __device__ const char* panel(const TokenGroup& group, int tile, int) const {
+    return w + group.expert * head_bytes + tile * panel_bytes;
+  }
+  __device__ const __nv_bfloat16* x_row(const TokenGroup& group, int token) const {
+    return x + (group.first + token) * x_stride + group.expert * x_head_stride;
+  }
+  __device__ void store(const TokenGroup& group, int tile, int row, int token,
+                        const float (&value)[2][1]) const {
+    const int at = tile * 16 + row;
+    float* to = y + (group.first + token) * y_stride + group.expert * y_head_stride + at;
+    for (int i = 0; i < 2; ++i) {
+      if (at + i < n) to[i] = value[i][0];
+    }
+  }
+};
+
 template <typename Groups>
 struct GatedJob : JobBase, Groups {
   static constexpr int kPanels = 2;

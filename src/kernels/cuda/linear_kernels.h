@@ -13,6 +13,9 @@ inline constexpr int kFewTokens = 32, kFewGatedTokens = 16;
 void linear_few(const LinearParams& params, cudaStream_t stream);
 void linear_many(const LinearParams& params, cudaStream_t stream);
 
+void heads_few(const HeadsParams& params, cudaStream_t stream);
+void heads_many(const HeadsParams& params, cudaStream_t stream);
+
 void gated_few(const GatedParams& params, cudaStream_t stream);
 void gated_many(const GatedParams& params, cudaStream_t stream);
 

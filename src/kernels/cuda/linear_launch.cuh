@@ -80,6 +80,23 @@ inline GatedJob<DenseGroups> gated_job(const GatedParams& params, int group_toke
   return job;
 }
 
+inline HeadsJob heads_job(const HeadsParams& params, int group_tokens) {
+  HeadsJob job = {};
+  set_shape(job, params.type, params.n, params.k);
+  job.w = static_cast<const char*>(params.w);
+  job.head_bytes = job.tiles * job.panel_bytes;
+  job.heads = params.heads;
+  job.x = params.x;
+  job.x_stride = params.x_stride;
+  job.x_head_stride = params.x_head_stride;
+  job.y = params.y;
+  job.y_stride = params.y_stride;
+  job.y_head_stride = params.y_head_stride;
+  job.n = params.n;
+  set_tokens(job, params.tokens, group_tokens);
+  return job;
+}
+
 inline int multiprocessors() {
   int device = 0, count = 0;
   cudaGetDevice(&device);

@@ -238,6 +238,22 @@ class CudaGpu : public Gpu {
     // Whole rows of x, of which each head takes its columns.
     const __nv_bfloat16* rows = rounded(scope, x.data, tokens, x.token_stride, stream_.get());
     const int64_t heads = w.shape.inner(2);
+    if (quant::has_panels(w.dtype)) {
+      cuda::linear_heads({.w = w.data,
+                          .type = w.dtype,
+                          .n = rows_of(w),
+                          .k = static_cast<int>(w.cols()),
+                          .heads = static_cast<int>(heads),
+                          .x = rows,
+                          .x_stride = x.token_stride,
+                          .x_head_stride = x.head_stride,
+                          .y = y.data,
+                          .y_stride = y.token_stride,
+                          .y_head_stride = y.head_stride,
+                          .tokens = static_cast<int>(tokens)},
+                         stream_.get());
+      return;
+    }
     for (int64_t h = 0; h < heads; ++h) {
       cuda::LinearParams params = {.matrices = {},
                                    .count = 1,

@@ -107,6 +107,47 @@ TEST_F(Linear, LongRowsOfManyTiles) {
   }
 }
 
+TEST_F(Linear, EachHeadHasItsMatrixAndItsColumns) {
+  const int heads = 5, n = 77, gap = 32;
+  for (const DType type : {DType::kQ8_0, DType::kQ4_K, DType::kQ6_K}) {
+    const int k = odd_columns(type);
+    const DeviceStack w(type, heads, n, k, 31);
+    for (const int tokens : {1, 8, 9, 33, 70, 130}) {
+      const int x_head = k + gap, y_head = n + 3;
+      const Inputs x(tokens * heads, x_head, 32);
+      DeviceVector<float> y(static_cast<size_t>(tokens) * heads * y_head);
+      linear_heads({.w = w.data(),
+                    .type = type,
+                    .n = n,
+                    .k = k,
+                    .heads = heads,
+                    .x = x.device.data(),
+                    .x_stride = int64_t{heads} * x_head,
+                    .x_head_stride = x_head,
+                    .y = y.data(),
+                    .y_stride = int64_t{heads} * y_head,
+                    .y_head_stride = y_head,
+                    .tokens = tokens},
+                   stream());
+      const auto values = y.host();
+      for (int row = 0; row < tokens * heads; ++row) {  // (token, head)
+        for (int i = 0; i < n; ++i) {
+          const auto expected =
+              testing::dot(w.row(row % heads, i), x.floats.data() + int64_t{row} * x_head, k);
+          const double bound = tokens <= 64 ? testing::kFewError : testing::kManyError;
+          ASSERT_NEAR(values[static_cast<size_t>(row * y_head + i)], expected.value,
+                      bound * expected.size + 1e-6)
+              << testing::name_of(type) << ", " << tokens << " tokens: [" << row << ", " << i
+              << "]";
+        }
+        for (int i = n; i < y_head; ++i) {
+          ASSERT_EQ(values[static_cast<size_t>(row * y_head + i)], 0.0F);
+        }
+      }
+    }
+  }
+}
+
 TEST_F(Linear, MatricesOfSeveralTypesShareAnInput) {
   const int k = 512;
   const DType types[] = {DType::kQ4_K, DType::kF32, DType::kQ6_K, DType::kQ4_K};
