@@ -52,7 +52,6 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                       "working memory")),
       host_workspace_(std::max<size_t>(
           decoder_->host_workspace_bytes(info_.max_step_tokens, pool_.size()), 64)),
-      experts_on_gpu_(routed_experts_on_gpu),
       cache_(allocate_cache(*gpu_, form_, decoder_->config().layers, info_.num_pages)),
       context_{.pool = pool_,
                .cpu = cpu::select(options.cpu_isa),
@@ -114,7 +113,6 @@ void GpuEngine::forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_
 // A step of each size runs once before it is captured, on tokens that are stored nowhere that
 // matters: kernels are loaded at their first launch, which a capture would not allow.
 void GpuEngine::capture_graphs() {
-  if (!experts_on_gpu_) return;  // the CPU's part of a step is not in the graph
   const std::vector<int32_t> ids(static_cast<size_t>(info_.max_step_sequences));
   const int32_t page = 0;
   for (const int rows : kGraphRows) {

@@ -31,7 +31,7 @@ class GpuEngine : public LocalEngine {
   void copy_page(int32_t from, int32_t to) override;
   std::span<const float> logits(int32_t sequence) const override;
   std::string_view architecture() const override { return decoder_->config().architecture; }
-  int64_t last_step_weight_bytes() const override { return decoder_->step_weight_bytes(); }
+  int64_t last_step_weight_bytes() const override { return 0; }
   void profile_into(ops::Profile* profile) override;
 
  private:
@@ -48,7 +48,6 @@ class GpuEngine : public LocalEngine {
   EngineInfo info_;
   ops::Workspace workspace_;       // on the GPU
   ops::Workspace host_workspace_;  // for experts in host memory
-  bool experts_on_gpu_;
   std::vector<ops::KvLayer> cache_;
   ops::Context context_;
   Sampler sampler_;

@@ -47,7 +47,8 @@ class LocalEngine : public Engine {
   // then nothing is sampled, the logits are computed all the same). [V] f32
   virtual std::span<const float> logits(int32_t sequence) const = 0;
   virtual std::string_view architecture() const = 0;
-  // Bytes of distinct weights that the last step read.
+  // Bytes of distinct weights that the last step read from host memory; 0 on a GPU, where they are
+  // not counted.
   virtual int64_t last_step_weight_bytes() const = 0;
   // From the next step on, times operators into *profile, which must live as long; null: no more.
   virtual void profile_into(ops::Profile* profile) = 0;

@@ -1,5 +1,6 @@
 // The hand-off of routed experts to the CPU: activations and routing go to page-locked memory, the
-// GPU goes on with the shared expert, the CPU works, its sum comes back and is added.
+// GPU goes on with the shared expert, the CPU works, its sum comes back and is added. References
+// that the host's work keeps are the engine's and the model's, and live as long as graphs do.
 #include "moe/gpu_experts.h"
 
 #include <algorithm>
@@ -41,7 +42,6 @@ struct HandOff {
   }
 };
 
-// Enqueues the way to the host; run_on_cpu() waits for it.
 HandOff send(ops::Gpu& gpu, const ExpertStep& step, int64_t width) {
   const HandOff host = HandOff::in(gpu, step.tokens, width, step.used);
   const auto slots = static_cast<size_t>(step.tokens * step.used);
@@ -49,50 +49,55 @@ HandOff send(ops::Gpu& gpu, const ExpertStep& step, int64_t width) {
            reinterpret_cast<std::byte*>(host.x));
   gpu.read(step.ids, slots * sizeof(int32_t), reinterpret_cast<std::byte*>(host.ids));
   gpu.read(step.weights, slots * sizeof(float), reinterpret_cast<std::byte*>(host.weights));
-  gpu.mark();
+  gpu.begin_host_work();
   return host;
 }
 
+// The routed experts' sum for the step's tokens, without padding, from and to page-locked memory.
 void run_on_cpu(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping,
-                const ExpertStep& step, const HandOff& host) {
-  const int64_t width = layer.routed.gate.cols();
-  const auto values = static_cast<size_t>(step.tokens * width);
-  std::fill_n(host.sum, values, 0.0F);
-  ctx.gpu->wait_for_mark();
+                const HandOff& host, int used) {
+  const int64_t tokens = ctx.gpu->live_tokens();
+  std::fill_n(host.sum, static_cast<size_t>(tokens * layer.routed.gate.cols()), 0.0F);
   ops::Context cpu{ctx.pool, ctx.cpu, *ctx.host_workspace};
   run_experts(cpu, {.routed = layer.routed, .shared = {}}, grouping,
               {.x = host.x,
                .ids = host.ids,
                .weights = host.weights,
                .shared_gate = nullptr,
-               .tokens = step.tokens,
-               .used = step.used,
+               .tokens = tokens,
+               .used = used,
                .residual = host.sum});
-  Workspace::Scope scope(ctx.workspace);
-  float* sum = scope.floats(values);
-  ctx.gpu->write(reinterpret_cast<const std::byte*>(host.sum), values * sizeof(float), sum);
-  ctx.gpu->add(sum, nullptr, step.tokens, width, step.residual);
 }
 
 }  // namespace
 
 void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping,
                             const ExpertStep& step) {
-  const bool on_gpu = layer.routed.gate.device == Device::kCuda;
-  grouping.active.clear();
-  HandOff host = {};
-  if (!on_gpu) host = send(*ctx.gpu, step, layer.routed.gate.cols());
+  const int64_t width = layer.routed.gate.cols();
+  if (layer.routed.gate.device == Device::kCuda) {
+    grouping.active.clear();
+    if (layer.shared.gate) run_shared(ctx, layer.shared, step);
+    ctx.gpu->experts(ctx.workspace, {.gate = &layer.routed.gate,
+                                     .up = &layer.routed.up,
+                                     .down = &layer.routed.down,
+                                     .x = step.x,
+                                     .ids = step.ids,
+                                     .weights = step.weights,
+                                     .tokens = step.tokens,
+                                     .used = step.used,
+                                     .residual = step.residual});
+    return;
+  }
+  const HandOff host = send(*ctx.gpu, step, width);
   if (layer.shared.gate) run_shared(ctx, layer.shared, step);
-  if (!on_gpu) return run_on_cpu(ctx, layer, grouping, step, host);
-  ctx.gpu->experts(ctx.workspace, {.gate = &layer.routed.gate,
-                                   .up = &layer.routed.up,
-                                   .down = &layer.routed.down,
-                                   .x = step.x,
-                                   .ids = step.ids,
-                                   .weights = step.weights,
-                                   .tokens = step.tokens,
-                                   .used = step.used,
-                                   .residual = step.residual});
+  ctx.gpu->end_host_work([&ctx, &layer, &grouping, host, used = step.used] {
+    run_on_cpu(ctx, layer, grouping, host, used);
+  });
+  Workspace::Scope scope(ctx.workspace);
+  const auto values = static_cast<size_t>(step.tokens * width);
+  float* sum = scope.floats(values);  // [T, M]
+  ctx.gpu->write(reinterpret_cast<const std::byte*>(host.sum), values * sizeof(float), sum);
+  ctx.gpu->add(sum, nullptr, step.tokens, width, step.residual);
 }
 
 size_t experts_beside_gpu_workspace_bytes(const ExpertLayer& layer, int64_t tokens, int used) {

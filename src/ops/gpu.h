@@ -109,18 +109,24 @@ class Gpu {
   // rows: 0, or for a graph of so many tokens, one each of as many sequences: the step's are filled
   // up with padding, whose results nobody reads.
   virtual GpuStepArrays begin_step(const GpuStepLayout& layout, int rows = 0) = 0;
+  // The host's part of an operator: `work` runs on this thread when all that was enqueued before
+  // begin_host_work() is done; what is enqueued between the two calls runs meanwhile, what is
+  // enqueued afterwards sees the results. Under capture it is kept, and runs at every replay.
+  virtual void begin_host_work() = 0;
+  virtual void end_host_work(std::function<void()> work) = 0;
+  // Tokens of the step begun, without padding.
+  virtual int64_t live_tokens() const = 0;
+
   // Captures what enqueue() puts on the stream, after a begin_step() for `rows`; nothing of it
   // runs.
   virtual void capture(int rows, const std::function<void()>& enqueue) = 0;
-  // Enqueues the graph for the step begun. False: there is none, or it was captured with another
-  // plan of attention; then enqueue the operators themselves.
+  // Runs the graph for the step begun, the host's part included. False: there is none, or it was
+  // captured with another plan of attention; then enqueue the operators themselves.
   virtual bool replay(int rows) = 0;
   // Copies to page-locked memory, valid after wait().
   virtual void read(const void* device, size_t bytes, std::byte* host) = 0;
   virtual void write(const std::byte* host, size_t bytes, void* device) = 0;
   virtual std::span<std::byte> pinned(size_t bytes) = 0;  // host memory for both, until the end
-  virtual void mark() = 0;                                // what was enqueued so far ...
-  virtual void wait_for_mark() = 0;                       // ... is done
   virtual void wait() = 0;
 
   virtual void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) = 0;

@@ -21,6 +21,7 @@ Bounds bounds_of(const Measurement& m, const Machine& machine, const models::Tok
   Bounds b;
   b.ops_per_token = 2.0 * (work.layers.macs + outputs * work.output.macs);
   b.int8_ops_per_token = 2.0 * (work.layers.int8_products + outputs * work.output.int8_products);
+  if (m.bytes_per_step == 0.0) return b;  // on a GPU: the CPU's figures bound nothing
   b.bandwidth_ts = machine.read_bytes_per_second / m.bytes_per_step * tokens_per_step;
   b.compute_ts = machine.int8_ops_per_second / b.ops_per_token;
   b.percent = 100.0 * median(m.rates()) / (prompt ? b.compute_ts : b.bandwidth_ts);

@@ -113,11 +113,15 @@ void print_row(const Measurement& m, const Setup& setup) {
   const Bounds b = bounds_of(m, setup.machine, setup.work);
   const bool prompt = m.test.n_prompt > 0;
   const std::vector<double> rates = m.rates();
-  std::printf("%-18s %11.2f ± %8.2f %12.2f %6.1f %%   %s\n", test_name(m.test).c_str(),
-              median(rates), deviation(rates), prompt ? b.compute_ts : b.bandwidth_ts, b.percent,
-              (prompt ? fmt::format("{:.3f} GOP a token", b.ops_per_token / 1e9)
-                      : fmt::format("{:.1f} MB a step", m.bytes_per_step / 1e6))
-                  .c_str());
+  std::printf("%-18s %11.2f ± %8.2f", test_name(m.test).c_str(), median(rates), deviation(rates));
+  if (b.percent == 0.0) {
+    std::printf(" %12s\n", "-");
+  } else {
+    std::printf(" %12.2f %6.1f %%   %s\n", prompt ? b.compute_ts : b.bandwidth_ts, b.percent,
+                (prompt ? fmt::format("{:.3f} GOP a token", b.ops_per_token / 1e9)
+                        : fmt::format("{:.1f} MB a step", m.bytes_per_step / 1e6))
+                    .c_str());
+  }
   if (m.profiled) print_operators(m);
   std::fflush(stdout);
 }
@@ -135,7 +139,7 @@ json::object to_json(const Measurement& m, const Setup& s) {
                        {"build_commit", build_commit()},
                        {"cpu_info", s.cpu_name},
                        {"cpu_isa", s.cpu_isa},
-                       {"backends", "CPU"},
+                       {"backends", b.percent == 0.0 ? "CUDA" : "CPU"},
                        {"model_filename", s.model_path},
                        {"model_type", s.model_type},
                        {"model_size", s.model_bytes},

@@ -19,6 +19,7 @@
 #include "kernels/cuda/quant_rows.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/routing.h"
+#include "ops/cuda/hand_offs.h"
 #include "ops/cuda/step.h"
 #include "platform/cuda/error.h"
 #include "platform/cuda/memory.h"
@@ -97,17 +98,26 @@ class CudaGpu : public Gpu {
   bool has_expert_kernels(DType type) const override { return quant::has_panels(type); }
   void prepare(const GpuSizes& sizes) override { step_.emplace(sizes); }
   GpuStepArrays begin_step(const GpuStepLayout& layout, int rows) override {
+    live_tokens_ = static_cast<int64_t>(layout.ids.size());
     return step_->begin(layout, rows, stream_.get());
   }
   void capture(int rows, const std::function<void()>& enqueue) override {
-    graphs_.push_back({rows, step_->plan(),
-                       platform::cuda::Graph::capture(stream_, [&](cudaStream_t) { enqueue(); })});
+    Captured captured = {.rows = rows, .plan = step_->plan(), .graph = {}, .host_work = {}};
+    capturing_ = &captured.host_work;
+    captured.graph = platform::cuda::Graph::capture(stream_, [&](cudaStream_t) { enqueue(); });
+    capturing_ = nullptr;
+    graphs_.push_back(std::move(captured));
   }
   bool replay(int rows) override {
     const auto found = std::find_if(graphs_.begin(), graphs_.end(),
                                     [&](const Captured& g) { return g.rows == rows; });
     if (found == graphs_.end() || found->plan != step_->plan()) return false;
     found->graph.launch(stream_.get());
+    for (size_t i = 0; i < found->host_work.size(); ++i) {
+      hand_offs_.wait(i, stream_.get());
+      found->host_work[i]();
+      hand_offs_.answer(i);
+    }
     return true;
   }
   void read(const void* device, size_t bytes, std::byte* host) override {
@@ -122,8 +132,20 @@ class CudaGpu : public Gpu {
     if (pinned != pinned_.end()) return {pinned->data(), bytes};
     return {pinned_.emplace_back(bytes).data(), bytes};
   }
-  void mark() override { mark_.record(stream_.get()); }
-  void wait_for_mark() override { mark_.synchronize(); }
+  void begin_host_work() override {
+    if (capturing_ == nullptr) return mark_.record(stream_.get());
+    cuda::raise(hand_offs_.slot(capturing_->size()), stream_.get());
+  }
+  void end_host_work(std::function<void()> work) override {
+    if (capturing_ == nullptr) {
+      mark_.synchronize();
+      work();
+      return;
+    }
+    cuda::await(hand_offs_.slot(capturing_->size()), stream_.get());
+    capturing_->push_back(std::move(work));
+  }
+  int64_t live_tokens() const override { return live_tokens_; }
   void wait() override { stream_.synchronize(); }
 
   void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) override {
@@ -389,11 +411,15 @@ class CudaGpu : public Gpu {
     int rows;
     StepOnDevice::Plan plan;
     platform::cuda::Graph graph;
+    std::vector<std::function<void()>> host_work;  // in the order of the graph
   };
 
   std::string name_;
   Stream stream_, transfer_stream_;
   std::mutex transfer_mutex_;
+  HandOffs hand_offs_;
+  std::vector<std::function<void()>>* capturing_ = nullptr;
+  int64_t live_tokens_ = 0;
   std::vector<Captured> graphs_;
   Event mark_;
   PinnedMemory upload_;
