@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "engine/sizes.h"
+#include "platform/topology.h"
 
 namespace tandem::engine {
 namespace {
@@ -23,6 +24,18 @@ std::vector<ops::KvLayer> allocate_cache(ops::Gpu& gpu, ops::KvLayer form, int l
     cache.push_back(form);
   }
   return cache;
+}
+
+void require_host_memory(const models::Decoder& decoder, const Options& options) {
+  constexpr int64_t kMib = int64_t{1} << 20;
+  const int64_t weights = decoder.weight_memory_bytes();
+  const int64_t available = platform::read_topology().available_bytes;
+  if (weights + options.other_memory_bytes <= available) return;
+  throw Error(
+      "not enough memory: routed experts {} MiB, --host_cache_gb {} MiB, {} MiB are available; "
+      "take a "
+      "smaller model or fewer bits a weight",
+      weights / kMib, options.other_memory_bytes / kMib, available / kMib);
 }
 
 std::byte* page_of(const ops::KvLayer& layer, int32_t page) {
@@ -59,6 +72,7 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                .gpu = gpu_.get(),
                .host_workspace = &host_workspace_},
       sampler_(info_, pool_.size()) {
+  require_host_memory(*decoder_, options);
   const auto logits =
       static_cast<size_t>(info_.max_step_sequences) * static_cast<size_t>(info_.vocab_size);
   device_logits_ = reinterpret_cast<float*>(take(*gpu_, logits * sizeof(float), "logits").data());

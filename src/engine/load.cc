@@ -33,12 +33,13 @@ void load_weights(SomeEngine& engine, const Options& options) {
 
 // The GPU, where the options want one and the model can run on it; else nothing, and the log says
 // why.
-std::unique_ptr<ops::Gpu> gpu_for(const models::ModelConfig& config, const Options& options) {
+std::unique_ptr<ops::Gpu> gpu_for(const gguf::File& file, const models::ModelConfig& config,
+                                  const Options& options) {
   if (options.device == "cpu") return nullptr;
   try {
     std::unique_ptr<ops::Gpu> gpu = ops::open_gpu();
     const bool latent = config.mla.kv_lora > 0;
-    const std::string reason =
+    std::string reason =
         gpu->unsupported({.cache = {.data = nullptr,
                                     .dtype = options.kv_type,
                                     .page_size = options.page_size != 0 ? options.page_size : 64,
@@ -51,6 +52,11 @@ std::unique_ptr<ops::Gpu> gpu_for(const models::ModelConfig& config, const Optio
                           .max_tokens = 1,
                           .max_sequences = 1,
                           .max_pages = 1});
+    for (const gguf::TensorInfo& info : file.tensors()) {
+      const bool routed = info.name.find("_exps.") != std::string_view::npos;
+      if (routed || gpu->has_kernels(info.tensor.dtype)) continue;
+      reason = fmt::format("it has no kernels for the type of {}", info.name);
+    }
     if (!reason.empty()) throw Error("{} does not run this model: {}", gpu->name(), reason);
     return gpu;
   } catch (const Error& error) {
@@ -76,18 +82,28 @@ Bytes weight_bytes(const gguf::File& file, const ops::Gpu& gpu) {
   return bytes;
 }
 
-// Whether the experts fit beside everything else, with a tenth of the memory for cache and scratch.
-bool experts_fit(const gguf::File& file, const Options& options, const ops::Gpu& gpu) {
+// Of the whole cache in 16-bit floats.
+int64_t cache_bytes(const models::ModelConfig& config, const Options& options) {
+  const int64_t row = config.mla.kv_lora > 0
+                          ? config.key_dim
+                          : int64_t{config.kv_heads} * (config.key_dim + config.value_dim);
+  return int64_t{options.cache_tokens} * config.layers * row * 2;
+}
+
+// Whether the experts fit beside everything else, with a tenth of the memory for scratch.
+bool experts_fit(const gguf::File& file, const models::ModelConfig& config, const Options& options,
+                 const ops::Gpu& gpu) {
   const Bytes bytes = weight_bytes(file, gpu);
   if (options.cpu_moe || !bytes.routed_have_kernels) return false;
-  return bytes.routed + bytes.rest < gpu.free_bytes() / 10 * 9;
+  return bytes.routed + bytes.rest + cache_bytes(config, options) < gpu.free_bytes() / 10 * 9;
 }
 
 }  // namespace
 
 std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& options) {
-  if (std::unique_ptr<ops::Gpu> gpu = gpu_for(models::read_config(file), options)) {
-    const bool experts_on_gpu = experts_fit(file, options, *gpu);
+  const models::ModelConfig config = models::read_config(file);
+  if (std::unique_ptr<ops::Gpu> gpu = gpu_for(file, config, options)) {
+    const bool experts_on_gpu = experts_fit(file, config, options, *gpu);
     log::info(
         "{}: {}", gpu->name(),
         experts_on_gpu ? "all weights" : "all weights but routed experts, which are the CPU's");

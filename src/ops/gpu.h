@@ -104,6 +104,8 @@ class Gpu {
   static int64_t page_bytes(const KvLayer& form);
   // Of the workspace, for experts() alone.
   static size_t experts_workspace_bytes(const Tensor& gate, int64_t tokens, int used);
+  // Whether weights of the type can be multiplied with; those of routed experts.
+  virtual bool has_kernels(DType type) const = 0;
   virtual bool has_expert_kernels(DType type) const = 0;
   virtual void prepare(const GpuSizes& sizes) = 0;
   // rows: 0, or for a graph of so many tokens, one each of as many sequences: the step's are filled

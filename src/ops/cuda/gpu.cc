@@ -95,6 +95,10 @@ class CudaGpu : public Gpu {
         cuda::gqa_supports({s.heads, s.cache.kv_heads, s.cache.key_dim, s.cache.page_size});
     return fits ? "" : "its attention is built for heads of 64 or 128";
   }
+  bool has_kernels(DType type) const override {
+    return quant::has_panels(type) || type == DType::kF32 || type == DType::kF16 ||
+           type == DType::kBF16;
+  }
   bool has_expert_kernels(DType type) const override { return quant::has_panels(type); }
   void prepare(const GpuSizes& sizes) override { step_.emplace(sizes); }
   GpuStepArrays begin_step(const GpuStepLayout& layout, int rows) override {
@@ -442,7 +446,7 @@ size_t Gpu::experts_workspace_bytes(const Tensor& gate, int64_t tokens, int used
 
 std::unique_ptr<Gpu> open_gpu() {
   const platform::Gpus gpus = platform::find_gpus();
-  if (gpus.list.empty()) throw Error("no GPU: {}", gpus.missing);
+  if (gpus.list.empty()) throw Error("{}", gpus.missing);
   const platform::Gpu& gpu = gpus.list.front();
   // What the products of many tokens take of shared memory, which compute capabilities 8.6, 8.9 and
   // 12.0 do not have.

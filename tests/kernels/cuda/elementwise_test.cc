@@ -175,8 +175,7 @@ TEST_F(Elementwise, RotatesLikeTheCpu) {
     ops::Workspace workspace(1 << 16);
     ops::Context ctx{pool, cpu_, workspace};
     std::vector<float> table(positions.size() * dims);
-    ops::fill_rope_table(ctx, config, frequencies.data(), positions.data(), kTokens,
-                         table.data());
+    ops::fill_rope_table(ctx, config, frequencies.data(), positions.data(), kTokens, table.data());
 
     DeviceVector<int32_t> device_positions(positions);
     DeviceVector<double> device_frequencies(frequencies);
