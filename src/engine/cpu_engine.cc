@@ -50,20 +50,18 @@ CpuEngine::CpuEngine(const gguf::File& file, const Options& options)
       cache_(cache_form(*decoder_, options, Device::kCpu), decoder_->config().layers,
              info_.num_pages),
       context_{pool_, cpu::select(options.cpu_isa), workspace_},
+      outputs_(info_),
       sampler_(info_, pool_.size()) {
   const auto tokens = static_cast<size_t>(info_.max_step_tokens);
   const auto sequences = static_cast<size_t>(info_.max_step_sequences);
   const auto vocab = static_cast<size_t>(info_.vocab_size);
   positions_.resize(tokens);
   pages_.resize(tokens);
-  output_rows_.reserve(sequences);
-  output_of_.reserve(sequences);
   logits_.resize(sequences * vocab);
 }
 
 models::ForwardBatch CpuEngine::lay_out(const Batch& batch) {
-  output_rows_.clear();
-  output_of_.clear();
+  outputs_.clear();
   int32_t token = 0;
   for (const SequenceSlice& slice : batch.sequences) {
     check_slice(slice, info_);
@@ -71,13 +69,12 @@ models::ForwardBatch CpuEngine::lay_out(const Batch& batch) {
       positions_[static_cast<size_t>(token)] = slice.position + i;
       pages_[static_cast<size_t>(token)] = slice.pages.data();
     }
-    output_of_.push_back(slice.sample ? static_cast<int32_t>(output_rows_.size()) : -1);
-    if (slice.sample) output_rows_.push_back(token - 1);
+    outputs_.add(slice, token - 1);
   }
   return {.ids = batch.tokens.data(),
           .where = {.tokens = token, .positions = positions_.data(), .pages = pages_.data()},
-          .output_rows = output_rows_.data(),
-          .outputs = static_cast<int64_t>(output_rows_.size()),
+          .output_rows = outputs_.tokens().data(),
+          .outputs = static_cast<int64_t>(outputs_.tokens().size()),
           .logits = logits_.data()};
 }
 
@@ -87,14 +84,7 @@ StepResult CpuEngine::step(const Batch& batch) {
   const models::ForwardBatch forward = lay_out(batch);
   decoder_->forward(context_, forward, cache_.layers());
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
-  return sampler_.sample(pool_, batch, logits_, output_of_);
-}
-
-std::span<const float> CpuEngine::logits(int32_t sequence) const {
-  const int32_t row = output_of_[static_cast<size_t>(sequence)];
-  TANDEM_CHECK(row >= 0, "sequence {} of the last step has no logits", sequence);
-  const auto vocab = static_cast<size_t>(info_.vocab_size);
-  return {logits_.data() + static_cast<size_t>(row) * vocab, vocab};
+  return sampler_.sample(pool_, batch, logits_, outputs_.of_slices());
 }
 
 }  // namespace tandem::engine

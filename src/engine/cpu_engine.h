@@ -6,6 +6,7 @@
 
 #include "engine/kv_cache.h"
 #include "engine/load.h"
+#include "engine/output_rows.h"
 #include "engine/sampler.h"
 #include "models/model.h"
 #include "ops/context.h"
@@ -28,7 +29,9 @@ class CpuEngine : public LocalEngine {
   void read_page(int32_t page, std::span<std::byte> out) override { cache_.read(page, out); }
   void write_page(int32_t page, std::span<const std::byte> in) override { cache_.write(page, in); }
   void copy_page(int32_t from, int32_t to) override { cache_.copy(from, to); }
-  std::span<const float> logits(int32_t sequence) const override;
+  std::span<const float> logits(int32_t sequence) const override {
+    return outputs_.logits_of(sequence, logits_);
+  }
   std::string_view architecture() const override { return decoder_->config().architecture; }
   int64_t last_step_weight_bytes() const override { return decoder_->step_weight_bytes(); }
   void profile_into(ops::Profile* profile) override { context_.profile = profile; }
@@ -46,9 +49,8 @@ class CpuEngine : public LocalEngine {
 
   std::vector<int32_t> positions_;     // [T]
   std::vector<const int32_t*> pages_;  // [T] page list of the token's sequence
-  std::vector<int32_t> output_rows_;   // last token of each slice that samples
-  std::vector<int32_t> output_of_;     // [B] row of logits_, -1: the slice does not sample
-  std::vector<float> logits_;          // [B, V]
+  OutputRows outputs_;
+  std::vector<float> logits_;  // [B, V]
   Sampler sampler_;
 };
 

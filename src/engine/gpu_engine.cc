@@ -2,6 +2,7 @@
 #include "engine/gpu_engine.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "engine/sizes.h"
@@ -71,7 +72,8 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                .workspace = workspace_,
                .gpu = gpu_.get(),
                .host_workspace = &host_workspace_},
-      sampler_(info_, pool_.size()) {
+      sampler_(info_, pool_.size()),
+      outputs_(info_) {
   require_host_memory(*decoder_, options);
   const auto logits =
       static_cast<size_t>(info_.max_step_sequences) * static_cast<size_t>(info_.vocab_size);
@@ -87,8 +89,6 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                  .max_sequences = info_.max_step_sequences,
                  .max_pages = static_cast<int>(most_pages)});
   sequences_.reserve(static_cast<size_t>(info_.max_step_sequences));
-  output_rows_.reserve(static_cast<size_t>(info_.max_step_sequences));
-  output_of_.reserve(static_cast<size_t>(info_.max_step_sequences));
 }
 
 // Packing takes buffers on the host, as operators there do.
@@ -99,15 +99,13 @@ void GpuEngine::load_weights(const std::function<void(int64_t bytes)>& on_bytes)
 
 void GpuEngine::lay_out(const Batch& batch) {
   sequences_.clear();
-  output_rows_.clear();
-  output_of_.clear();
+  outputs_.clear();
   int32_t token = 0;
   for (const SequenceSlice& slice : batch.sequences) {
     check_slice(slice, info_);
     sequences_.push_back({slice.num_tokens, slice.position, slice.pages});
     token += slice.num_tokens;
-    output_of_.push_back(slice.sample ? static_cast<int32_t>(output_rows_.size()) : -1);
-    if (slice.sample) output_rows_.push_back(token - 1);
+    outputs_.add(slice, token - 1);
   }
   for (const TokenId id : batch.tokens) {
     TANDEM_CHECK(id >= 0 && id < info_.vocab_size, "token {} of {}", id, info_.vocab_size);
@@ -128,16 +126,18 @@ void GpuEngine::forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_
 // matters: kernels are loaded at their first launch, which a capture would not allow.
 void GpuEngine::capture_graphs() {
   const std::vector<int32_t> ids(static_cast<size_t>(info_.max_step_sequences));
+  std::vector<int32_t> output_rows(ids.size());
+  std::iota(output_rows.begin(), output_rows.end(), 0);
   const int32_t page = 0;
   for (const int rows : kGraphRows) {
     if (rows > info_.max_step_sequences) break;
     const auto count = static_cast<size_t>(rows);
     sequences_.assign(count, {.tokens = 1, .position = 0, .pages = {&page, 1}});
-    output_rows_.resize(count);
-    for (size_t i = 0; i < count; ++i) output_rows_[i] = static_cast<int32_t>(i);
-    const ops::GpuStepArrays arrays = gpu_->begin_step(
-        {.ids = std::span(ids).first(count), .sequences = sequences_, .output_rows = output_rows_},
-        rows);
+    const ops::GpuStepArrays arrays =
+        gpu_->begin_step({.ids = std::span(ids).first(count),
+                          .sequences = sequences_,
+                          .output_rows = std::span(output_rows).first(count)},
+                         rows);
     forward(arrays, rows, rows);
     gpu_->capture(rows, [&] { forward(arrays, rows, rows); });
     gpu_->wait();
@@ -161,8 +161,8 @@ StepResult GpuEngine::step(const Batch& batch) {
   lay_out(batch);
   const int rows = graph_rows(batch);
   const ops::GpuStepLayout layout = {
-      .ids = batch.tokens, .sequences = sequences_, .output_rows = output_rows_};
-  const auto outputs = static_cast<int64_t>(output_rows_.size());
+      .ids = batch.tokens, .sequences = sequences_, .output_rows = outputs_.tokens()};
+  const auto outputs = static_cast<int64_t>(outputs_.tokens().size());
   const ops::GpuStepArrays arrays = gpu_->begin_step(layout, rows);
   if (rows == 0) {
     forward(arrays, static_cast<int64_t>(batch.tokens.size()), outputs);
@@ -175,7 +175,7 @@ StepResult GpuEngine::step(const Batch& batch) {
   }
   gpu_->wait();
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
-  return sampler_.sample(pool_, batch, logits_, output_of_);
+  return sampler_.sample(pool_, batch, logits_, outputs_.of_slices());
 }
 
 void GpuEngine::read_page(int32_t page, std::span<std::byte> out) {
@@ -212,13 +212,6 @@ void GpuEngine::copy_page(int32_t from, int32_t to) {
 void GpuEngine::profile_into(ops::Profile* profile) {
   context_.profile = profile;
   if (profile != nullptr) profile->settle_by([this] { gpu_->wait(); });
-}
-
-std::span<const float> GpuEngine::logits(int32_t sequence) const {
-  const int32_t row = output_of_[static_cast<size_t>(sequence)];
-  TANDEM_CHECK(row >= 0, "sequence {} of the last step has no logits", sequence);
-  const auto vocab = static_cast<size_t>(info_.vocab_size);
-  return logits_.subspan(static_cast<size_t>(row) * vocab, vocab);
 }
 
 }  // namespace tandem::engine

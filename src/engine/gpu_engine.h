@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/load.h"
+#include "engine/output_rows.h"
 #include "engine/sampler.h"
 #include "models/model.h"
 #include "ops/context.h"
@@ -29,7 +30,9 @@ class GpuEngine : public LocalEngine {
   void read_page(int32_t page, std::span<std::byte> out) override;
   void write_page(int32_t page, std::span<const std::byte> in) override;
   void copy_page(int32_t from, int32_t to) override;
-  std::span<const float> logits(int32_t sequence) const override;
+  std::span<const float> logits(int32_t sequence) const override {
+    return outputs_.logits_of(sequence, logits_);
+  }
   std::string_view architecture() const override { return decoder_->config().architecture; }
   int64_t last_step_weight_bytes() const override { return 0; }
   void profile_into(ops::Profile* profile) override;
@@ -54,10 +57,9 @@ class GpuEngine : public LocalEngine {
 
   std::vector<ops::GpuStepLayout::Sequence> sequences_;  // [B]
   std::vector<int> graphs_;                              // rows of each graph, ascending
-  std::vector<int32_t> output_rows_;                     // last token of each slice that samples
-  std::vector<int32_t> output_of_;  // [B] row of logits_, -1: the slice does not sample
-  float* device_logits_;            // [B, V]
-  std::span<float> logits_;         // [B, V] page-locked
+  OutputRows outputs_;
+  float* device_logits_;     // [B, V]
+  std::span<float> logits_;  // [B, V] page-locked
 };
 
 }  // namespace tandem::engine

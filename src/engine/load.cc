@@ -53,8 +53,7 @@ std::unique_ptr<ops::Gpu> gpu_for(const gguf::File& file, const models::ModelCon
                           .max_sequences = 1,
                           .max_pages = 1});
     for (const gguf::TensorInfo& info : file.tensors()) {
-      const bool routed = info.name.find("_exps.") != std::string_view::npos;
-      if (routed || gpu->has_kernels(info.tensor.dtype)) continue;
+      if (models::is_routed_experts(info.name) || gpu->has_kernels(info.tensor.dtype)) continue;
       reason = fmt::format("it has no kernels for the type of {}", info.name);
     }
     if (!reason.empty()) throw Error("{} does not run this model: {}", gpu->name(), reason);
@@ -75,7 +74,7 @@ struct Bytes {
 Bytes weight_bytes(const gguf::File& file, const ops::Gpu& gpu) {
   Bytes bytes;
   for (const gguf::TensorInfo& info : file.tensors()) {
-    const bool routed = info.name.find("_exps.") != std::string_view::npos;
+    const bool routed = models::is_routed_experts(info.name);
     (routed ? bytes.routed : bytes.rest) += static_cast<int64_t>(info.bytes);
     if (routed) bytes.routed_have_kernels &= gpu.has_expert_kernels(info.tensor.dtype);
   }

@@ -20,7 +20,7 @@ int64_t fixed_bytes(const gguf::File& file) {
   const bool tied = file.find_tensor("output.weight") == nullptr;
   int64_t bytes = 0;
   for (const gguf::TensorInfo& info : file.tensors()) {
-    if (info.name.find("_exps.") != std::string_view::npos) continue;
+    if (is_routed_experts(info.name)) continue;
     if (info.name == "token_embd.weight" && !tied) continue;
     bytes += static_cast<int64_t>(info.bytes);
   }

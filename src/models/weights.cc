@@ -64,8 +64,7 @@ std::vector<Run> cut_into_runs(const gguf::TensorInfo& source, const Tensor& who
 
 Device Placement::of(std::string_view tensor) const {
   if (gpu == nullptr) return Device::kCpu;
-  const bool routed = tensor.find("_exps.") != std::string_view::npos;
-  return routed && !routed_experts_on_gpu ? Device::kCpu : Device::kCuda;
+  return is_routed_experts(tensor) && !routed_experts_on_gpu ? Device::kCpu : Device::kCuda;
 }
 
 WeightStore::WeightStore(const gguf::File& file, const Placement& placement)
@@ -84,26 +83,26 @@ Tensor WeightStore::place(const gguf::TensorInfo& info) {
   return tensor;
 }
 
+std::byte* WeightStore::on_device(std::span<const std::byte> values) {
+  std::byte* memory = placement_.gpu->allocate(static_cast<int64_t>(values.size()), "weights");
+  placement_.gpu->upload(values, memory);
+  return memory;
+}
+
 Tensor WeightStore::keep(std::vector<float> values, const Shape& shape) {
   Tensor tensor = {.dtype = DType::kF32, .shape = shape};
-  if (placement_.gpu != nullptr) {
-    const auto bytes = std::as_bytes(std::span(values));
-    std::byte* memory = placement_.gpu->allocate(static_cast<int64_t>(bytes.size()), "weights");
-    placement_.gpu->upload(bytes, memory);
+  if (placement_.gpu == nullptr) {
+    tensor.data = floats_.emplace_back(std::move(values)).data();
+  } else {
     tensor.device = Device::kCuda;
-    tensor.data = memory;
-    return tensor;
+    tensor.data = on_device(std::as_bytes(std::span(values)));
   }
-  tensor.data = floats_.emplace_back(std::move(values)).data();
   return tensor;
 }
 
 const double* WeightStore::keep(std::vector<double> values) {
   if (placement_.gpu == nullptr) return doubles_.emplace_back(std::move(values)).data();
-  const auto bytes = std::as_bytes(std::span(values));
-  std::byte* memory = placement_.gpu->allocate(static_cast<int64_t>(bytes.size()), "weights");
-  placement_.gpu->upload(bytes, memory);
-  return reinterpret_cast<const double*>(memory);
+  return reinterpret_cast<const double*>(on_device(std::as_bytes(std::span(values))));
 }
 
 void WeightStore::fill(ops::Context& ctx, const std::function<void(int64_t bytes)>& on_bytes) {

@@ -15,6 +15,11 @@
 
 namespace tandem::models {
 
+// Whether a tensor of the file is a stack of routed experts, by its name.
+inline bool is_routed_experts(std::string_view tensor) {
+  return tensor.find("_exps.") != std::string_view::npos;
+}
+
 // Where weights live. Without a GPU everything is on the CPU.
 struct Placement {
   ops::Gpu* gpu = nullptr;
@@ -48,6 +53,8 @@ class WeightStore {
     Tensor tensor;
   };
 
+  // A copy on the GPU.
+  std::byte* on_device(std::span<const std::byte> values);
   void fill_device(ops::Context& ctx, const std::function<void(int64_t bytes)>& on_bytes);
 
   const gguf::File& file_;

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "models/weights.h"
 #include "quant/types.h"
 
 namespace tandem::models {
@@ -43,7 +44,7 @@ TokenWork work_per_token(const gguf::File& file, const ModelConfig& config) {
     if (!info.name.starts_with("blk.") || name_begin == 0 || info.tensor.rows() < 2) continue;
     const std::string layer(info.name.substr(0, name_begin));
     if (is_unused(file, layer, info.name.substr(name_begin))) continue;
-    const bool routed = info.name.find("_exps.") != std::string_view::npos;
+    const bool routed = is_routed_experts(info.name);
     add(work.layers, info.tensor,
         routed ? static_cast<double>(routing.used) / static_cast<double>(routing.experts) : 1.0);
   }
