@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/philox.h"
 #include "base/portable_math.h"
 
 namespace tandem::ops {
@@ -73,23 +74,6 @@ void apply_penalties(const SampleParams& params, int32_t vocab, SampleScratch& s
     scratch.logits[static_cast<size_t>(token)] -=
         params.frequency_penalty * occurrences + params.presence_penalty;
   }
-}
-
-// Philox4x32-10 (Salmon et al., SC'11) of (seed, position): 24 random bits.
-uint32_t random_bits(uint64_t seed, int32_t position) {
-  uint32_t c0 = static_cast<uint32_t>(position), c1 = 0, c2 = 0, c3 = 0;
-  auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53U} * c0;
-    const uint64_t p1 = uint64_t{0xCD9E8D57U} * c2;
-    c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-    c1 = static_cast<uint32_t>(p1);
-    c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-    c3 = static_cast<uint32_t>(p0);
-    k0 += 0x9E3779B9U;
-    k1 += 0xBB67AE85U;
-  }
-  return c0 >> 8;
 }
 
 // log of the sum of exp(logits), and the log probabilities of the chosen and the best tokens.
@@ -190,7 +174,7 @@ int32_t draw(const SampleParams& params, int32_t vocab, SampleScratch& scratch) 
 
   const uint64_t total = fill_weights(params, candidates, highest, scratch.weights);
   // floor(total * bits / 2^24), below total, without the product's overflow
-  const uint64_t bits = random_bits(params.seed, params.position);
+  const uint64_t bits = philox_bits(params.seed, params.position);
   const uint64_t target = (total >> 24) * bits + (((total & 0xffffffU) * bits) >> 24);
   uint64_t passed = 0;
   size_t drawn = 0;

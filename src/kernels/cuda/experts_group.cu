@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/experts_group.h"
-#include "kernels/cuda/linear_dependent.cuh"
+#include "kernels/cuda/launch.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -36,8 +36,7 @@ __global__ void __launch_bounds__(kWarps * 32) group_kernel(GroupParams p) {
   int* first_slot = counts + kWarps * p.experts;  // [E]
   int* first_group = first_slot + p.experts;      // [E]
   int* tokens_of = first_group + p.experts;       // [E]
-  launch_next();
-  wait_for_previous();
+  begin();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int pairs = p.tokens * p.used;
   const int run = (pairs + kWarps * 32 - 1) / (kWarps * 32) * 32;
@@ -97,8 +96,7 @@ __global__ void __launch_bounds__(kFewPairs) group_few_kernel(GroupParams p) {
   __shared__ int2
       starts[kFewPairs];  // by slot: {expert, tokens} where a group begins, else {-1, 0}
   __shared__ int groups_of[kFewPairs / 32];  // groups that begin among a warp's slots
-  launch_next();
-  wait_for_previous();
+  begin();
   const int i = threadIdx.x, pairs = p.tokens * p.used, warp = i / 32;
   int expert = i < pairs ? p.ids[i] : -1;
   if (expert < 0 || expert >= p.experts) expert = -1;
@@ -138,8 +136,7 @@ __global__ void __launch_bounds__(kFewPairs) group_few_kernel(GroupParams p) {
 }
 
 __global__ void combine_kernel(CombineParams p) {
-  launch_next();
-  wait_for_previous();
+  begin();
   const int at = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
   const int64_t t = blockIdx.y;
   if (at >= p.width) return;
@@ -166,19 +163,19 @@ int64_t most_groups(int tokens, int used, int experts, int group_tokens) {
 void group_tokens(const GroupParams& params, cudaStream_t stream) {
   const int pairs = params.tokens * params.used;
   if (pairs <= kFewPairs) {
-    launch_dependent("group_few_kernel", group_few_kernel, 1, (pairs + 31) / 32 * 32, 0, stream,
-                     params);
+    launch_sharing("group_few_kernel", group_few_kernel, 1, (pairs + 31) / 32 * 32, 0, stream,
+                   params);
     return;
   }
   const int bytes = (kWarps + 3) * params.experts * 4;
   cudaFuncSetAttribute(group_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  launch_dependent("group_kernel", group_kernel, 1, kWarps * 32, bytes, stream, params);
+  launch_sharing("group_kernel", group_kernel, 1, kWarps * 32, bytes, stream, params);
 }
 
 void combine_experts(const CombineParams& params, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>((params.width / 4 + 127) / 128),
                   static_cast<unsigned>(params.tokens));
-  launch_dependent("combine_kernel", combine_kernel, grid, 128, 0, stream, params);
+  launch_sharing("combine_kernel", combine_kernel, grid, 128, 0, stream, params);
 }
 
 }  // namespace tandem::cuda

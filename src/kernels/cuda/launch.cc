@@ -4,6 +4,21 @@
 #include "base/error.h"
 
 namespace tandem::cuda {
+namespace {
+
+// Of the current device.
+int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 0;
+  cudaError_t status = cudaGetDevice(&device);
+  if (status == cudaSuccess) status = cudaDeviceGetAttribute(&value, which, device);
+  if (status != cudaSuccess) {
+    throw Error("the device's properties failed: {} ({})", cudaGetErrorString(status),
+                cudaGetErrorName(status));
+  }
+  return value;
+}
+
+}  // namespace
 
 void check_launch(const char* kernel) {
   const cudaError_t status = cudaGetLastError();
@@ -13,11 +28,8 @@ void check_launch(const char* kernel) {
               cudaGetErrorName(status));
 }
 
-bool has_dependent_launch() {
-  int device = 0, major = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-  return major >= 9;
-}
+bool has_dependent_launch() { return attribute(cudaDevAttrComputeCapabilityMajor) >= 9; }
+
+int multiprocessors() { return attribute(cudaDevAttrMultiProcessorCount); }
 
 }  // namespace tandem::cuda

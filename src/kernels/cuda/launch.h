@@ -13,6 +13,9 @@ void check_launch(const char* kernel);
 // capability 9.0 on.
 bool has_dependent_launch();
 
+// Of the current device.
+int multiprocessors();
+
 // Whether this binary holds code that the current device runs.
 bool has_code_for_device();
 

@@ -10,7 +10,7 @@
 // gives them in the place where they are needed.
 #pragma once
 
-#include "kernels/cuda/linear_dependent.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/linear_jobs.cuh"
 #include "kernels/cuda/quant_types.cuh"
 

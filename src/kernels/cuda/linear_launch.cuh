@@ -97,13 +97,6 @@ inline HeadsJob heads_job(const HeadsParams& params, int group_tokens) {
   return job;
 }
 
-inline int multiprocessors() {
-  int device = 0, count = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-  return count;
-}
-
 // More than 48 KB of shared memory must be asked for, once for each kernel and device; asking again
 // costs less than a launch.
 template <typename Kernel>
@@ -121,8 +114,8 @@ void launch_few(const Job& job, int64_t groups, cudaStream_t stream) {
   const int most = 2 * multiprocessors();
   const int slices = choose_slices(job.stages, items, most);
   const int64_t blocks = (items * slices + kFewWarps - 1) / kFewWarps;
-  launch_dependent("few_kernel", kernel, static_cast<unsigned>(std::min<int64_t>(blocks, most)),
-                   kFewThreads, kBytes, stream, job, slices);
+  launch_sharing("few_kernel", kernel, static_cast<unsigned>(std::min<int64_t>(blocks, most)),
+                 kFewThreads, kBytes, stream, job, slices);
 }
 
 template <typename Q, typename Job>
@@ -132,7 +125,7 @@ void launch_many(const Job& job, int64_t groups, cudaStream_t stream) {
   allow_shared_memory(kernel, kBytes);
   const dim3 grid(static_cast<unsigned>((job.tiles + kTiles - 1) / kTiles),
                   static_cast<unsigned>(groups));
-  launch_dependent("many_kernel", kernel, grid, kManyThreads, kBytes, stream, job);
+  launch_sharing("many_kernel", kernel, grid, kManyThreads, kBytes, stream, job);
 }
 
 }  // namespace tandem::cuda

@@ -7,7 +7,7 @@
 //           a stage of 256 columns of each warp's panels, every fourth step
 #pragma once
 
-#include "kernels/cuda/linear_dependent.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/linear_jobs.cuh"
 #include "kernels/cuda/quant_types.cuh"
 
@@ -180,8 +180,7 @@ template <typename Q, typename Job>
 __global__ void __launch_bounds__(kManyThreads, 2) many_kernel(Job job) {
   using Memory = ManyMemory<Q>;
   extern __shared__ __align__(128) char shared[];
-  launch_next();
-  wait_for_previous();
+  begin();
   if (static_cast<int>(blockIdx.y) >= job.group_count()) return;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   // The warp's two panels: two tiles, or one tile of gate and of up.

@@ -1,6 +1,7 @@
 // A block for each row. Candidates are counted and weighed in bins; each stage finds its bin by a
 // prefix sum and sorts only what lies in it.
 #include "base/check.h"
+#include "base/philox.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/math.cuh"
 #include "kernels/cuda/sample.h"
@@ -10,23 +11,6 @@ namespace tandem::cuda {
 namespace {
 
 using namespace sampling;
-
-// Philox4x32-10 (Salmon et al., SC'11) of (seed, position): 24 random bits, as ops/sample.cc.
-__device__ uint32_t random_bits(uint64_t seed, int32_t position) {
-  uint32_t c0 = static_cast<uint32_t>(position), c1 = 0, c2 = 0, c3 = 0;
-  auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53U} * c0;
-    const uint64_t p1 = uint64_t{0xCD9E8D57U} * c2;
-    c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-    c1 = static_cast<uint32_t>(p1);
-    c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-    c3 = static_cast<uint32_t>(p0);
-    k0 += 0x9E3779B9U;
-    k1 += 0xBB67AE85U;
-  }
-  return c0 >> 8;
-}
 
 __device__ float finite_or_less(float logit) { return logit == logit ? logit : minus_infinity(); }
 
@@ -166,7 +150,7 @@ __device__ int draw(const Row& row, const Candidates& candidates) {
     total = find(candidates, By::kWeight, need < 1 ? 1 : need, row.s).weight;
   }
   // floor(total * bits / 2^24) without the product's overflow
-  const uint64_t bits = random_bits(set.seed, set.position);
+  const uint64_t bits = philox_bits(set.seed, set.position);
   const uint64_t target = (total >> 24) * bits + (((total & 0xffffffU) * bits) >> 24);
   return static_cast<int>(index_of_pair(find(candidates, By::kWeight, target + 1, row.s).pair));
 }

@@ -8,6 +8,7 @@
 #include <cuda_runtime_api.h>
 
 #include "base/error.h"
+#include "kernels/cuda/launch.h"
 
 namespace tandem::cuda::flashinfer {
 
@@ -30,16 +31,5 @@ inline size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignme
 
 // The library takes mutable pointers to arrays that it only reads.
 inline int32_t* readable(const int32_t* p) { return const_cast<int32_t*>(p); }
-
-inline int multiprocessors() {
-  int device = 0, count = 0;
-  call("the device's properties", [&] {
-    const cudaError_t status = cudaGetDevice(&device);
-    return status != cudaSuccess
-               ? status
-               : cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-  });
-  return count;
-}
 
 }  // namespace tandem::cuda::flashinfer

@@ -34,7 +34,7 @@ struct Size {
 // tile.
 Size launch_size(const GqaShape& s, int64_t tokens, int64_t requests) {
   const int64_t group = s.heads / s.kv_heads;
-  const int64_t room = kBlocksPerMultiprocessor * flashinfer::multiprocessors() / s.kv_heads;
+  const int64_t room = kBlocksPerMultiprocessor * multiprocessors() / s.kv_heads;
   const int64_t tiles = (tokens * group + kSmallestTile - 1) / kSmallestTile + requests;
   const int64_t pieces = std::max(room, tiles);
   const int64_t rows = (room * kLargestTile + group - 1) / group;

@@ -20,16 +20,16 @@ size_t output_bytes(const MlaShape& s, int tokens) {
 
 // Two partial results for each row of each multiprocessor's tile, and their weights.
 size_t partial_bytes() {
-  const auto rows = static_cast<size_t>(2 * flashinfer::multiprocessors() * kMlaTile);
+  const auto rows = static_cast<size_t>(2 * multiprocessors() * kMlaTile);
   return aligned(rows * (kHalfBytes * kLatentDim + sizeof(float)));
 }
 
 }  // namespace
 
 AttentionSizes mla_sizes(const MlaShape& s, int tokens) {
-  const int multiprocessors = flashinfer::multiprocessors();
-  const int64_t pieces = mla_pieces(s, tokens, multiprocessors);
-  return {.plan_bytes = aligned(mla_plan_bytes(pieces, multiprocessors)),
+  const int processors = multiprocessors();
+  const int64_t pieces = mla_pieces(s, tokens, processors);
+  return {.plan_bytes = aligned(mla_plan_bytes(pieces, processors)),
           .scratch_bytes = query_bytes(s, tokens) + output_bytes(s, tokens) + partial_bytes(),
           .pieces = pieces};
 }
@@ -37,8 +37,8 @@ AttentionSizes mla_sizes(const MlaShape& s, int tokens) {
 MlaPlan plan_mla(const MlaShape& s, const AttentionBatch& batch, const AttentionSizes& sizes,
                  const AttentionMemory& memory, cudaStream_t stream) {
   if (batch.requests == 0) return {};
-  const FilledPlan filled = fill_mla_plan(s, batch, sizes.pieces, flashinfer::multiprocessors(),
-                                          {memory.staged, sizes.plan_bytes});
+  const FilledPlan filled =
+      fill_mla_plan(s, batch, sizes.pieces, multiprocessors(), {memory.staged, sizes.plan_bytes});
   flashinfer::call("copying the plan of latent attention", [&] {
     return cudaMemcpyAsync(memory.plan, memory.staged, filled.bytes, cudaMemcpyHostToDevice,
                            stream);
