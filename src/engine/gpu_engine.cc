@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "engine/kv_cache.h"
 #include "engine/sizes.h"
 #include "platform/topology.h"
 
@@ -34,13 +35,8 @@ void require_host_memory(const models::Decoder& decoder, const Options& options)
   if (weights + options.other_memory_bytes <= available) return;
   throw Error(
       "not enough memory: routed experts {} MiB, --host_cache_gb {} MiB, {} MiB are available; "
-      "take a "
-      "smaller model or fewer bits a weight",
+      "take a smaller model or fewer bits a weight",
       weights / kMib, options.other_memory_bytes / kMib, available / kMib);
-}
-
-std::byte* page_of(const ops::KvLayer& layer, int32_t page) {
-  return layer.data + layer.page_bytes * page;
 }
 
 std::span<float> pinned_floats(ops::Gpu& gpu, size_t count) {
@@ -180,23 +176,19 @@ StepResult GpuEngine::step(const Batch& batch) {
 
 void GpuEngine::read_page(int32_t page, std::span<std::byte> out) {
   std::vector<ops::Gpu::Transfer> transfers;
-  std::byte* to = out.data();
-  for (const ops::KvLayer& layer : cache_) {
-    const auto bytes = static_cast<size_t>(layer.page_bytes);
-    transfers.push_back({page_of(layer, page), to, bytes});
-    to += bytes;
-  }
+  for_each_layer(std::span<const ops::KvLayer>(cache_), page, out,
+                 [&](const void* from, void* to, size_t bytes) {
+                   transfers.push_back({from, to, bytes});
+                 });
   gpu_->transfer(transfers);
 }
 
 void GpuEngine::write_page(int32_t page, std::span<const std::byte> in) {
   std::vector<ops::Gpu::Transfer> transfers;
-  const std::byte* from = in.data();
-  for (const ops::KvLayer& layer : cache_) {
-    const auto bytes = static_cast<size_t>(layer.page_bytes);
-    transfers.push_back({from, page_of(layer, page), bytes});
-    from += bytes;
-  }
+  for_each_layer(std::span<const ops::KvLayer>(cache_), page, in,
+                 [&](void* to, const void* from, size_t bytes) {
+                   transfers.push_back({from, to, bytes});
+                 });
   gpu_->transfer(transfers);
 }
 

@@ -5,10 +5,30 @@
 #include <span>
 #include <vector>
 
+#include "base/check.h"
 #include "ops/attention.h"
 #include "platform/reservation.h"
 
 namespace tandem::engine {
+
+inline std::byte* page_of(const ops::KvLayer& layer, int32_t page) {
+  return layer.data + layer.page_bytes * page;
+}
+
+// A page of all layers beside a buffer [L, page] of bytes: f(layer's page, its part of the buffer,
+// bytes).
+template <typename Byte, typename F>
+void for_each_layer(std::span<const ops::KvLayer> layers, int32_t page, std::span<Byte> buffer,
+                    const F& f) {
+  size_t at = 0;
+  for (const ops::KvLayer& layer : layers) {
+    const auto bytes = static_cast<size_t>(layer.page_bytes);
+    TANDEM_CHECK(at + bytes <= buffer.size(), "a page in {} bytes", buffer.size());
+    f(page_of(layer, page), buffer.data() + at, bytes);
+    at += bytes;
+  }
+  TANDEM_CHECK(at == buffer.size(), "a page of {} bytes in {}", at, buffer.size());
+}
 
 class KvCache {
  public:
@@ -18,7 +38,6 @@ class KvCache {
   std::span<const ops::KvLayer> layers() const { return layers_; }
 
   // A page of all layers, [L, page]: out, in, and from one page to another.
-  int64_t page_bytes() const;
   void read(int32_t page, std::span<std::byte> out) const;
   void write(int32_t page, std::span<const std::byte> in);
   void copy(int32_t from, int32_t to);

@@ -460,8 +460,7 @@ std::unique_ptr<Gpu> open_gpu() {
   if (!cuda::has_code_for_device()) {
     throw Error(
         "no GPU for this program: it was not built for {} (compute capability {}.{}); configure "
-        "with "
-        "-DTANDEM_CUDA_ARCHITECTURES",
+        "with -DTANDEM_CUDA_ARCHITECTURES",
         gpu.name, gpu.compute / 10, gpu.compute % 10);
   }
   return std::make_unique<CudaGpu>(gpu);
