@@ -24,7 +24,7 @@ one_of = '^($(subst $(space),|,$(1)))$$'
 FUZZ_TARGETS = gguf jinja json_body http encode output
 FUZZ_SECONDS ?= 120
 
-.PHONY: help run build test bench asan tsan fuzz soak nightly docs format setup clean
+.PHONY: help run build test bench asan tsan gpu fuzz soak nightly docs format setup clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z ]+):.*  ## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -57,6 +57,11 @@ tsan:  ## unit tests of the rooms with threads under ThreadSanitizer
 
 docs: build  ## renew docs/options.md from the program
 	@build/release/tandem help --markdown >docs/options.md
+
+gpu:  ## on a machine with a GPU: kernels, engine and models there, and memory errors
+	@scripts/setup --tests
+	$(call compile,release,tandem kernels_cuda_test engine_test)
+	@.ci/gpu_check build/release
 
 fuzz:  ## each fuzzer for FUZZ_SECONDS (120); what they learn stays in build/fuzz/corpus
 	@scripts/setup --tests --fuzz

@@ -2,7 +2,8 @@
 // operations over the bf16 peak. Each figure is the median of several replays of a graph of calls
 // that go round among copies of the weights larger than the L2 cache.
 //
-//   cuda_linear_bench [few] [many] [experts] [types]
+//   cuda_linear_bench [few] [choice] [many] [experts] [types]
+// "choice" compares the kernels for few and for many tokens where the number of tokens is between.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -12,6 +13,7 @@
 #include "bench/cuda/read_bandwidth.h"
 #include "kernels/cuda/experts.h"
 #include "kernels/cuda/linear.h"
+#include "kernels/cuda/linear_kernels.h"
 #include "platform/cuda/error.h"
 #include "platform/cuda/memory.h"
 #include "quant/panels.h"
@@ -92,7 +94,12 @@ DeviceMemory activations(int64_t rows, int64_t k) {
   const auto x = testing::random_floats(rows * k, 0.1F, 2);
   DeviceMemory floats(x.size() * 4), out(x.size() * 2);
   TANDEM_CUDA_CALL(cudaMemcpy(floats.data(), x.data(), x.size() * 4, cudaMemcpyHostToDevice));
-  cuda::round_to_bf16(floats.as<float>(), out.as<__nv_bfloat16>(), rows, k, stream());
+  cuda::round_for_products({.x = floats.as<float>(),
+                            .x_stride = k,
+                            .out = {out.as<__nv_bfloat16>(), k},
+                            .n = k,
+                            .rows = rows},
+                           stream());
   TANDEM_CUDA_CALL(cudaStreamSynchronize(stream()));
   return out;
 }
@@ -103,7 +110,11 @@ struct Product {
   bool gated = false;  // n rows of gate and n of up
 };
 
-void bench_linear(const Product& s, std::initializer_list<int> tokens) {
+// Which kernel multiplies: the one that linear() picks, or one of them.
+enum class Kernel : uint8_t { kPicked, kFew, kMany };
+
+void bench_linear(const Product& s, std::initializer_list<int> tokens,
+                  Kernel kernel = Kernel::kPicked) {
   const int64_t bytes = quant::matrix_bytes(s.type, Layout::kPanels, s.n, s.k);
   const int64_t read = s.gated ? 2 * bytes : bytes;
   const int calls = static_cast<int>(std::clamp<int64_t>(kMoreThanCache / read, 4, 200));
@@ -116,19 +127,30 @@ void bench_linear(const Product& s, std::initializer_list<int> tokens) {
     const auto at = [&](int i) { return w.data() + (i % copies) * bytes; };
     const double time = seconds(t > 32 ? std::min(calls, 20) : calls, [&](int i) {
       if (s.gated) {
-        cuda::linear_gated({at(2 * i), at(2 * i + 1), s.type, s.n, x.as<__nv_bfloat16>(), s.k, s.k,
-                            t, y.as<__nv_bfloat16>(), s.n},
-                           stream());
+        const auto run = kernel == Kernel::kFew    ? cuda::gated_few
+                         : kernel == Kernel::kMany ? cuda::gated_many
+                                                   : cuda::linear_gated;
+        run({.gate = at(2 * i),
+             .up = at(2 * i + 1),
+             .type = s.type,
+             .n = s.n,
+             .x = {x.as<__nv_bfloat16>(), s.k},
+             .k = s.k,
+             .tokens = t,
+             .y = {y.as<__nv_bfloat16>(), s.n}},
+            stream());
       } else {
-        cuda::linear({.matrices = {{at(i), s.type, s.n, nullptr, y.as<float>(), s.n, false}},
-                      .count = 1,
-                      .x = x.as<__nv_bfloat16>(),
-                      .x_stride = s.k,
-                      .x_f32 = nullptr,
-                      .x_f32_stride = 0,
-                      .k = s.k,
-                      .tokens = t},
-                     stream());
+        const auto run = kernel == Kernel::kFew    ? cuda::linear_few
+                         : kernel == Kernel::kMany ? cuda::linear_many
+                                                   : cuda::linear;
+        run({.matrices = {{at(i), s.type, s.n, nullptr, y.as<float>(), s.n, false}},
+             .count = 1,
+             .x = {x.as<__nv_bfloat16>(), s.k},
+             .x_f32 = nullptr,
+             .x_f32_stride = 0,
+             .k = s.k,
+             .tokens = t},
+            stream());
       }
     });
     if (t <= 64) {
@@ -194,8 +216,7 @@ void bench_experts(const ExpertShape& s, std::initializer_list<int> tokens) {
                          .experts = s.experts,
                          .hidden = s.hidden,
                          .width = s.width,
-                         .x = x.as<__nv_bfloat16>(),
-                         .x_stride = s.width,
+                         .x = {x.as<__nv_bfloat16>(), s.width},
                          .ids = device_ids.as<int32_t>() + i * pairs,
                          .weights = device_ones.as<float>(),
                          .tokens = t,
@@ -242,6 +263,20 @@ int main(int argc, char** argv) {
                              {q4, 18432, 7168, true},
                              {q6, 102400, 2048}}) {
       bench_linear(s, {1, 4, 8, 16, 32});
+    }
+  }
+  if (wants("choice")) {
+    for (const Product& s : {Product{q4, 576, 2048},
+                             {q4, 2048, 2048},
+                             {q4, 5120, 2048},
+                             {q4, 2048, 4096},
+                             {q4, 1408, 2048, true},
+                             {q4, 2816, 2048, true},
+                             {q6, 151936, 2048}}) {
+      for (const Kernel kernel : {Kernel::kFew, Kernel::kMany}) {
+        std::printf(kernel == Kernel::kFew ? "few  " : "many ");
+        bench_linear(s, {8, 12, 16, 24, 32, 48, 64}, kernel);
+      }
     }
   }
   if (wants("types")) {

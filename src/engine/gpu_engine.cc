@@ -12,7 +12,7 @@
 namespace tandem::engine {
 namespace {
 
-// Tokens of the graphs that are captured; a step takes the next larger one.
+// Rows of steps that only generate: filled up to the next of these, for which a graph is captured.
 constexpr int kGraphRows[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128};
 
 std::span<std::byte> take(ops::Gpu& gpu, size_t bytes, const char* purpose) {
@@ -37,10 +37,6 @@ void require_host_memory(const models::Decoder& decoder, const Options& options)
       "not enough memory: routed experts {} MiB, --host_cache_gb {} MiB, {} MiB are available; "
       "take a smaller model or fewer bits a weight",
       weights / kMib, options.other_memory_bytes / kMib, available / kMib);
-}
-
-std::span<float> pinned_floats(ops::Gpu& gpu, size_t count) {
-  return {reinterpret_cast<float*>(gpu.pinned(count * sizeof(float)).data()), count};
 }
 
 }  // namespace
@@ -68,13 +64,12 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                .workspace = workspace_,
                .gpu = gpu_.get(),
                .host_workspace = &host_workspace_},
-      sampler_(info_, pool_.size()),
       outputs_(info_) {
   require_host_memory(*decoder_, options);
   const auto logits =
       static_cast<size_t>(info_.max_step_sequences) * static_cast<size_t>(info_.vocab_size);
   device_logits_ = reinterpret_cast<float*>(take(*gpu_, logits * sizeof(float), "logits").data());
-  logits_ = pinned_floats(*gpu_, logits);
+  sampler_ = std::make_unique<GpuSampler>(info_, *gpu_, pool_.size());
   // A page may serve several sequences.
   const int64_t most_pages = std::min<int64_t>(
       int64_t{info_.num_pages} * info_.max_step_sequences,
@@ -137,41 +132,36 @@ void GpuEngine::capture_graphs() {
     forward(arrays, rows, rows);
     gpu_->capture(rows, [&] { forward(arrays, rows, rows); });
     gpu_->wait();
-    graphs_.push_back(rows);
   }
 }
 
-int GpuEngine::graph_rows(const Batch& batch) const {
-  if (context_.profile != nullptr) return 0;  // operators are timed one by one
+int GpuEngine::padded_rows(const Batch& batch) const {
   for (const SequenceSlice& slice : batch.sequences) {
     if (slice.num_tokens != 1 || !slice.sample) return 0;
   }
-  const auto found =
-      std::lower_bound(graphs_.begin(), graphs_.end(), static_cast<int>(batch.sequences.size()));
-  return found == graphs_.end() ? 0 : *found;
+  const auto* found = std::lower_bound(std::begin(kGraphRows), std::end(kGraphRows),
+                                       static_cast<int>(batch.sequences.size()));
+  return found == std::end(kGraphRows) || *found > info_.max_step_sequences ? 0 : *found;
 }
 
 StepResult GpuEngine::step(const Batch& batch) {
   check_batch(batch, info_);
   const platform::ThreadPool::Burst burst(pool_);
   lay_out(batch);
-  const int rows = graph_rows(batch);
+  const int rows = padded_rows(batch);
   const ops::GpuStepLayout layout = {
       .ids = batch.tokens, .sequences = sequences_, .output_rows = outputs_.tokens()};
   const auto outputs = static_cast<int64_t>(outputs_.tokens().size());
   const ops::GpuStepArrays arrays = gpu_->begin_step(layout, rows);
   if (rows == 0) {
     forward(arrays, static_cast<int64_t>(batch.tokens.size()), outputs);
-  } else if (!gpu_->replay(rows)) {
-    forward(arrays, rows, rows);
+  } else if (context_.profile != nullptr || !gpu_->replay(rows)) {
+    forward(arrays, rows, rows);  // a profile times operators one by one
   }
-  const auto bytes = static_cast<size_t>(outputs * info_.vocab_size) * sizeof(float);
-  if (outputs > 0) {
-    gpu_->read(device_logits_, bytes, reinterpret_cast<std::byte*>(logits_.data()));
-  }
-  gpu_->wait();
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
-  return sampler_.sample(pool_, batch, logits_, outputs_.of_slices());
+  sampler_->enqueue(batch, outputs_, device_logits_);
+  gpu_->wait();
+  return sampler_->finish(pool_, batch, outputs_);
 }
 
 void GpuEngine::read_page(int32_t page, std::span<std::byte> out) {

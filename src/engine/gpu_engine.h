@@ -1,13 +1,13 @@
 // The engine with activations and cache on a GPU: one forward over the flat batch, enqueued on a
-// stream; routed experts there too or, in host memory, on the CPU; sampling on the CPU.
+// stream, and sampling behind it; routed experts there too or, in host memory, on the CPU.
 #pragma once
 
 #include <memory>
 #include <vector>
 
+#include "engine/gpu_sampler.h"
 #include "engine/load.h"
 #include "engine/output_rows.h"
-#include "engine/sampler.h"
 #include "models/model.h"
 #include "ops/context.h"
 #include "ops/gpu.h"
@@ -31,7 +31,7 @@ class GpuEngine : public LocalEngine {
   void write_page(int32_t page, std::span<const std::byte> in) override;
   void copy_page(int32_t from, int32_t to) override;
   std::span<const float> logits(int32_t sequence) const override {
-    return outputs_.logits_of(sequence, logits_);
+    return sampler_->read_logits(outputs_.row_of(sequence));
   }
   std::string_view architecture() const override { return decoder_->config().architecture; }
   int64_t last_step_weight_bytes() const override { return 0; }
@@ -41,8 +41,9 @@ class GpuEngine : public LocalEngine {
   void lay_out(const Batch& batch);
   // Enqueues the model over what begin_step() uploaded.
   void forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_t outputs);
-  // The graph's rows for a batch that only generates; 0: there is no such graph.
-  int graph_rows(const Batch& batch) const;
+  // The rows that a batch which only generates is filled up to, with graphs and without, so that
+  // both compute the same bits; 0: any other batch.
+  int padded_rows(const Batch& batch) const;
 
   std::unique_ptr<ops::Gpu> gpu_;  // outlives all that lies on it
   platform::ThreadPool pool_;
@@ -53,13 +54,11 @@ class GpuEngine : public LocalEngine {
   ops::Workspace host_workspace_;  // for experts in host memory
   std::vector<ops::KvLayer> cache_;
   ops::Context context_;
-  Sampler sampler_;
 
   std::vector<ops::GpuStepLayout::Sequence> sequences_;  // [B]
-  std::vector<int> graphs_;                              // rows of each graph, ascending
   OutputRows outputs_;
-  float* device_logits_;     // [B, V]
-  std::span<float> logits_;  // [B, V] page-locked
+  float* device_logits_;  // [B, V]
+  std::unique_ptr<GpuSampler> sampler_;
 };
 
 }  // namespace tandem::engine

@@ -32,10 +32,14 @@ class OutputRows {
   std::span<const int32_t> tokens() const { return tokens_; }
   // [B] row of each slice, -1: it does not sample
   std::span<const int32_t> of_slices() const { return of_slices_; }
-  // A slice's row of logits [rows, V].
-  std::span<const float> logits_of(int32_t slice, std::span<const float> logits) const {
+  int32_t row_of(int32_t slice) const {
     const int32_t row = of_slices_[static_cast<size_t>(slice)];
     TANDEM_CHECK(row >= 0, "sequence {} of the last step has no logits", slice);
+    return row;
+  }
+  // A slice's row of logits [rows, V].
+  std::span<const float> logits_of(int32_t slice, std::span<const float> logits) const {
+    const int32_t row = row_of(slice);
     const auto vocab = static_cast<size_t>(vocab_);
     return logits.subspan(static_cast<size_t>(row) * vocab, vocab);
   }

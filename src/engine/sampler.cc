@@ -8,6 +8,8 @@ namespace {
 
 constexpr size_t kMaxTopLogprobs = 20;  // OpenAI's limit
 
+}  // namespace
+
 ops::SampleParams sample_params(const SequenceSlice& slice) {
   const SamplingParams& p = *slice.sampling;
   return {.temperature = p.temperature,
@@ -26,8 +28,6 @@ ops::SampleParams sample_params(const SequenceSlice& slice) {
           .prompt_tokens = slice.prompt_tokens};
 }
 
-}  // namespace
-
 Sampler::Sampler(const EngineInfo& info, int threads)
     : vocab_(info.vocab_size),
       tokens_(static_cast<size_t>(info.max_step_sequences)),
@@ -44,18 +44,20 @@ StepResult Sampler::sample(platform::ThreadPool& pool, const Batch& batch,
       const SequenceSlice& slice = batch.sequences[index];
       SampledToken& sampled = tokens_[index];
       sampled = {};
-      if (!slice.sample || slice.sampling == nullptr) continue;
+      if (output_of[index] < 0 || slice.sampling == nullptr) continue;
       const float* row = logits.data() + int64_t{output_of[index]} * vocab_;
-      const ops::SampleResult result =
-          ops::sample(row, vocab_, sample_params(slice), scratch_[static_cast<size_t>(worker)]);
-      sampled.token = result.token;
-      sampled.logprob = result.logprob;
-      TokenLogprob* top = top_.data() + index * kMaxTopLogprobs;
-      std::copy(result.top.begin(), result.top.end(), top);
-      sampled.top = {top, result.top.size()};
+      put(index,
+          ops::sample(row, vocab_, sample_params(slice), scratch_[static_cast<size_t>(worker)]));
     }
   });
   return {.tokens = std::span(tokens_).first(batch.sequences.size())};
+}
+
+void Sampler::put(size_t slice, const ops::SampleResult& result) {
+  TokenLogprob* top = top_.data() + slice * kMaxTopLogprobs;
+  std::copy(result.top.begin(), result.top.end(), top);
+  tokens_[slice] = {
+      .token = result.token, .logprob = result.logprob, .top = {top, result.top.size()}};
 }
 
 }  // namespace tandem::engine

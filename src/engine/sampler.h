@@ -1,4 +1,4 @@
-// Samples a step's slices from their logits, on the CPU, one thread a slice.
+// Samples a step's slices from their logits on the CPU, one thread a slice.
 #pragma once
 
 #include <span>
@@ -11,6 +11,9 @@
 
 namespace tandem::engine {
 
+// A slice's wishes; its `sampling` must be there.
+ops::SampleParams sample_params(const SequenceSlice& slice);
+
 class Sampler {
  public:
   Sampler(const EngineInfo& info, int threads);
@@ -19,6 +22,8 @@ class Sampler {
   // valid until the next call.
   StepResult sample(platform::ThreadPool& pool, const Batch& batch, std::span<const float> logits,
                     std::span<const int32_t> output_of);
+  // A slice's token that was sampled elsewhere, into the last result.
+  void put(size_t slice, const ops::SampleResult& result);
 
  private:
   int32_t vocab_;

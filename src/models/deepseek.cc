@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "ops/elementwise.h"
+#include "ops/prepared_attention.h"
 #include "quant/panels.h"
 
 namespace tandem::models {
@@ -96,44 +97,44 @@ class DeepSeek : public Decoder {
   }
 
   void attention(ops::Context& ctx, int layer, const Step& step, const ops::KvLayer& cache,
-                 float* h, float* residual) override {
+                 ops::Features h, float* residual) override {
     const ModelConfig& c = config_;
     const MlaConfig& mla = c.mla;
     const MlaWeights& w = layers_[static_cast<size_t>(layer)];
     const int64_t tokens = step.where.tokens;
     const int64_t heads = c.heads, head_dim = mla.nope_dim + mla.rope_dim, row = c.key_dim;
     Workspace::Scope scope(ctx.workspace);
-    float* q = scope.floats(static_cast<size_t>(tokens * heads * head_dim));  // [T, H, nope + rope]
-    float* kv = scope.floats(static_cast<size_t>(tokens * row));              // [T, kv_lora + rope]
-    float* query =
-        scope.floats(static_cast<size_t>(tokens * heads * row));  // [T, H, kv_lora + rope]
-    float* latent =
-        scope.floats(static_cast<size_t>(tokens * heads * mla.kv_lora));  // [T, H, kv_lora]
-    float* out =
-        scope.floats(static_cast<size_t>(tokens * heads * mla.value_dim));  // [T, H, value]
+    const auto take = [&](int64_t n) { return ops::take_features(ctx, scope, tokens, n); };
+    const ops::Features q = take(heads * head_dim);               // [T, H, nope + rope]
+    float* kv = scope.floats(static_cast<size_t>(tokens * row));  // [T, kv_lora + rope]
+    const ops::Features latent = take(heads * mla.kv_lora);       // [T, H, kv_lora]
+    const ops::Features out = take(heads * mla.value_dim);        // [T, H, value]
 
     if (w.q_a) {
-      float* q_a = scope.floats(static_cast<size_t>(tokens * mla.q_lora));  // [T, q_lora]
-      ops::linear(ctx, h, tokens, {{.w = w.q_a, .y = q_a}, {.w = w.kv_a, .y = kv}});
-      ops::rms_norm(ctx, {q_a, mla.q_lora}, tokens, w.q_a_norm, c.norm_epsilon, {q_a, mla.q_lora});
-      ops::linear(ctx, q_a, tokens, {{.w = w.q, .y = q}});
+      const ops::Features q_a = take(mla.q_lora);  // [T, q_lora]
+      ops::linear(ctx, h, tokens, {{.w = w.q_a, .y = q_a.f32}, {.w = w.kv_a, .y = kv}});
+      ops::rms_norm(ctx, {q_a.f32, mla.q_lora}, tokens, w.q_a_norm, c.norm_epsilon,
+                    {q_a.f32, mla.q_lora, q_a.rounded});
+      ops::linear(ctx, q_a, tokens, {{.w = w.q, .y = q.f32, .rounded = q.rounded}});
     } else {
-      ops::linear(ctx, h, tokens, {{.w = w.q, .y = q}, {.w = w.kv_a, .y = kv}});
+      ops::linear(ctx, h, tokens,
+                  {{.w = w.q, .y = q.f32, .rounded = q.rounded}, {.w = w.kv_a, .y = kv}});
     }
-    ops::rms_norm(ctx, {kv, row}, tokens, w.kv_a_norm, c.norm_epsilon, {kv, row});
-    ops::rope(ctx, c.rope, step.rope_table, {kv + mla.kv_lora, row, 0}, tokens, 1);
-    ops::rope(ctx, c.rope, step.rope_table, {q + mla.nope_dim, heads * head_dim, head_dim}, tokens,
-              heads);
-
-    ops::linear_per_head(ctx, {q, heads * head_dim, head_dim}, tokens, w.k_b,
-                         {query, heads * row, row});
-    ops::copy_columns(ctx, {q + mla.nope_dim, heads * head_dim, head_dim},
-                      {query + mla.kv_lora, heads * row, row}, tokens, heads, mla.rope_dim);
-    ops::append_kv(ctx, cache, step.where, kv, nullptr);
-    ops::attention(ctx, cache, step.where, query, heads, c.attention_scale, latent);
-    ops::linear_per_head(ctx, {latent, heads * mla.kv_lora, mla.kv_lora}, tokens, w.v_b,
-                         {out, heads * mla.value_dim, mla.value_dim});
-    ops::linear(ctx, out, tokens, {{.w = w.output, .y = h, .residual = residual}});
+    ops::latent_attention(ctx, cache, step.where,
+                          {.q = q,
+                           .kv = kv,
+                           .kv_norm = w.kv_a_norm,
+                           .k_b = w.k_b,
+                           .epsilon = c.norm_epsilon,
+                           .rotations = {c.rope, step.rope_table},
+                           .heads = heads,
+                           .nope = mla.nope_dim,
+                           .scale = c.attention_scale},
+                          latent);
+    ops::linear_per_head(ctx, {latent.f32, heads * mla.kv_lora, mla.kv_lora, latent.rounded},
+                         tokens, w.v_b,
+                         {out.f32, heads * mla.value_dim, mla.value_dim, out.rounded});
+    ops::linear(ctx, out, tokens, {{.w = w.output, .y = h.f32, .residual = residual}});
   }
 
   size_t attention_half_bytes(int64_t tokens, const ops::KvLayer& cache,
@@ -145,9 +146,10 @@ class DeepSeek : public Decoder {
       return Workspace::aligned(static_cast<size_t>(tokens * per_token) * sizeof(float));
     };
     const int64_t widest = std::max({c.hidden, mla.q_lora, c.heads * mla.value_dim});
-    return floats(int64_t{c.heads} * (mla.nope_dim + mla.rope_dim)) + floats(c.key_dim) +
-           floats(int64_t{c.heads} * c.key_dim) + floats(int64_t{c.heads} * mla.kv_lora) +
-           floats(int64_t{c.heads} * mla.value_dim) + floats(mla.q_lora) +
+    const auto features = [&](int64_t n) { return ops::features_bytes(tokens, n); };
+    return features(int64_t{c.heads} * (mla.nope_dim + mla.rope_dim)) + floats(c.key_dim) +
+           features(int64_t{c.heads} * mla.kv_lora) + features(int64_t{c.heads} * mla.value_dim) +
+           features(mla.q_lora) + ops::latent_attention_bytes(tokens, c.heads, cache) +
            std::max({ops::linear_workspace_bytes(tokens, widest, threads),
                      ops::linear_per_head_workspace_bytes(tokens, w.k_b),
                      ops::linear_per_head_workspace_bytes(tokens, w.v_b),

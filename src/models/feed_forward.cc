@@ -11,9 +11,9 @@ namespace {
 
 using ops::Workspace;
 
-void dense_forward(ops::Context& ctx, const moe::ExpertWeights& w, float* h, int64_t tokens,
+void dense_forward(ops::Context& ctx, const moe::ExpertWeights& w, ops::Features h, int64_t tokens,
                    float* residual) {
-  ops::feed_forward(ctx, h, tokens, w.gate, w.up, {.w = w.down, .y = h, .residual = residual});
+  ops::feed_forward(ctx, h, tokens, w.gate, w.up, {.w = w.down, .y = h.f32, .residual = residual});
 }
 
 }  // namespace
@@ -49,8 +49,8 @@ FeedForward load_feed_forward(const Weights& layer, const ModelConfig& config, i
   return ffn;
 }
 
-int64_t feed_forward(ops::Context& ctx, const FeedForward& ffn, moe::Grouping& grouping, float* h,
-                     int64_t tokens, float* residual) {
+int64_t feed_forward(ops::Context& ctx, const FeedForward& ffn, moe::Grouping& grouping,
+                     ops::Features h, int64_t tokens, float* residual) {
   if (!ffn.router) {
     dense_forward(ctx, ffn.dense, h, tokens, residual);
     return 0;
@@ -72,7 +72,8 @@ int64_t feed_forward(ops::Context& ctx, const FeedForward& ffn, moe::Grouping& g
   }
   moe::route(ctx, routing, logits, tokens, ids, weights);
   moe::run_experts(ctx, ffn.experts, grouping,
-                   {.x = h,
+                   {.x = h.f32,
+                    .x_rounded = h.rounded,
                     .ids = ids,
                     .weights = weights,
                     .shared_gate = shared_gate,

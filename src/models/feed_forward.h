@@ -18,10 +18,10 @@ struct FeedForward {
 
 FeedForward load_feed_forward(const Weights& layer, const ModelConfig& config, int layer_index);
 
-// residual += feed_forward(h). h, residual: [T, M] f32; h is overwritten. Returns the bytes of
+// residual += feed_forward(h). h, residual: [T, M]; h is overwritten. Returns the bytes of
 // routed experts' weights that were read.
-int64_t feed_forward(ops::Context& ctx, const FeedForward& ffn, moe::Grouping& grouping, float* h,
-                     int64_t tokens, float* residual);
+int64_t feed_forward(ops::Context& ctx, const FeedForward& ffn, moe::Grouping& grouping,
+                     ops::Features h, int64_t tokens, float* residual);
 size_t feed_forward_workspace_bytes(const FeedForward& ffn, int64_t tokens, int threads);
 // Of the host, for routed experts in its memory beside activations on a GPU.
 size_t feed_forward_host_workspace_bytes(const FeedForward& ffn, int64_t tokens, int threads);

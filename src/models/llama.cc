@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "ops/elementwise.h"
+#include "ops/prepared_attention.h"
 
 namespace tandem::models {
 namespace {
@@ -58,7 +58,7 @@ class Llama : public Decoder {
 
  private:
   void attention(ops::Context& ctx, int layer, const Step& step, const ops::KvLayer& cache,
-                 float* h, float* residual) override {
+                 ops::Features h, float* residual) override {
     const ModelConfig& c = config_;
     const AttentionWeights& w = layers_[static_cast<size_t>(layer)];
     const int64_t tokens = step.where.tokens;
@@ -67,24 +67,25 @@ class Llama : public Decoder {
     float* q = scope.floats(static_cast<size_t>(tokens * c.heads * dim));             // [T, H, D]
     float* k = scope.floats(static_cast<size_t>(tokens * c.kv_heads * dim));          // [T, Hk, D]
     float* v = scope.floats(static_cast<size_t>(tokens * c.kv_heads * c.value_dim));  // [T, Hk, D]
-    float* out = scope.floats(static_cast<size_t>(tokens * c.heads * c.value_dim));   // [T, H, D]
+    const ops::Features out =
+        ops::take_features(ctx, scope, tokens, c.heads * c.value_dim);  // [T, H, D]
 
     ops::linear(ctx, h, tokens,
                 {{.w = w.q, .bias = w.q_bias, .y = q},
                  {.w = w.k, .bias = w.k_bias, .y = k},
                  {.w = w.v, .bias = w.v_bias, .y = v}});
-    if (w.q_norm) {
-      ops::rms_norm(ctx, {q, dim}, tokens * c.heads, w.q_norm, c.norm_epsilon, {q, dim});
-    }
-    if (w.k_norm) {
-      ops::rms_norm(ctx, {k, dim}, tokens * c.kv_heads, w.k_norm, c.norm_epsilon, {k, dim});
-    }
-    ops::rope(ctx, c.rope, step.rope_table, {q, c.heads * dim, dim}, tokens, c.heads);
-    ops::rope(ctx, c.rope, step.rope_table, {k, c.kv_heads * dim, dim}, tokens, c.kv_heads);
-
-    ops::append_kv(ctx, cache, step.where, k, v);
-    ops::attention(ctx, cache, step.where, q, c.heads, c.attention_scale, out);
-    ops::linear(ctx, out, tokens, {{.w = w.output, .y = h, .residual = residual}});
+    ops::grouped_attention(ctx, cache, step.where,
+                           {.q = q,
+                            .k = k,
+                            .v = v,
+                            .q_norm = w.q_norm,
+                            .k_norm = w.k_norm,
+                            .epsilon = c.norm_epsilon,
+                            .rotations = {c.rope, step.rope_table},
+                            .heads = c.heads,
+                            .scale = c.attention_scale},
+                           out);
+    ops::linear(ctx, out, tokens, {{.w = w.output, .y = h.f32, .residual = residual}});
   }
 
   size_t attention_half_bytes(int64_t tokens, const ops::KvLayer& cache,
@@ -95,7 +96,8 @@ class Llama : public Decoder {
     };
     const int64_t widest = std::max(c.hidden, c.heads * c.value_dim);
     return floats(int64_t{c.heads} * c.key_dim) + floats(int64_t{c.kv_heads} * c.key_dim) +
-           floats(int64_t{c.kv_heads} * c.value_dim) + floats(int64_t{c.heads} * c.value_dim) +
+           floats(int64_t{c.kv_heads} * c.value_dim) +
+           ops::features_bytes(tokens, int64_t{c.heads} * c.value_dim) +
            std::max(ops::linear_workspace_bytes(tokens, widest, threads),
                     ops::attention_workspace_bytes(cache, tokens, threads));
   }

@@ -58,10 +58,11 @@ void Decoder::forward(ops::Context& ctx, const ForwardBatch& batch,
   const int64_t hidden = config_.hidden;
   const float epsilon = config_.norm_epsilon;
   Workspace::Scope scope(ctx.workspace);
-  float* x = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, M] residual stream
-  float* h = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, M] normalised
+  float* x = scope.floats(static_cast<size_t>(tokens * hidden));           // [T, M] residual stream
+  const ops::Features h = ops::take_features(ctx, scope, tokens, hidden);  // [T, M] normalised
   float* rope_table = scope.floats(static_cast<size_t>(tokens * config_.rope.dims));
   const Step step{batch.where, rope_table};
+  const ops::RowsView normalised = {h.f32, hidden, h.rounded};
 
   step_weight_bytes_ = fixed_weight_bytes_;
   if (batch.outputs == 0) {
@@ -73,16 +74,16 @@ void Decoder::forward(ops::Context& ctx, const ForwardBatch& batch,
 
   for (int i = 0; i < config_.layers; ++i) {
     const Layer& layer = layers_[static_cast<size_t>(i)];
-    ops::rms_norm(ctx, {x, hidden}, tokens, layer.attention_norm, epsilon, {h, hidden});
+    ops::rms_norm(ctx, {x, hidden}, tokens, layer.attention_norm, epsilon, normalised);
     attention(ctx, i, step, cache[static_cast<size_t>(i)], h, x);
 
-    ops::rms_norm(ctx, {x, hidden}, tokens, layer.ffn_norm, epsilon, {h, hidden});
+    ops::rms_norm(ctx, {x, hidden}, tokens, layer.ffn_norm, epsilon, normalised);
     step_weight_bytes_ += feed_forward(ctx, layer.ffn, grouping_, h, tokens, x);
   }
 
   if (batch.outputs == 0) return;
-  ops::gather_rows(ctx, x, batch.output_rows, batch.outputs, hidden, h);
-  ops::rms_norm(ctx, {h, hidden}, batch.outputs, output_norm_, epsilon, {h, hidden});
+  ops::gather_rows(ctx, x, batch.output_rows, batch.outputs, hidden, h.f32);
+  ops::rms_norm(ctx, {h.f32, hidden}, batch.outputs, output_norm_, epsilon, normalised);
   const ops::Profile::Scope timed(ctx.profile, ops::Op::kOutput);
   ops::linear(ctx, h, batch.outputs, {{.w = output_, .y = batch.logits}});
 }
@@ -97,7 +98,8 @@ size_t Decoder::workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLa
   for (const Layer& layer : layers_) {
     half = std::max(half, feed_forward_workspace_bytes(layer.ffn, tokens, threads));
   }
-  return 2 * floats(tokens * config_.hidden) + floats(tokens * config_.rope.dims) + half;
+  return floats(tokens * config_.hidden) + ops::features_bytes(tokens, config_.hidden) +
+         floats(tokens * config_.rope.dims) + half;
 }
 
 size_t Decoder::host_workspace_bytes(int64_t tokens, int threads) const {

@@ -61,9 +61,9 @@ class Decoder {
     const float* rope_table;  // [T, rope dims]
   };
   // residual += attention(h): projections, rope, cache, attention, output projection. h, residual:
-  // [T, M] f32; h is overwritten.
+  // [T, M]; h is overwritten.
   virtual void attention(ops::Context& ctx, int layer, const Step& step, const ops::KvLayer& cache,
-                         float* h, float* residual) = 0;
+                         ops::Features h, float* residual) = 0;
   virtual size_t attention_half_bytes(int64_t tokens, const ops::KvLayer& cache,
                                       int threads) const = 0;
 

@@ -24,9 +24,10 @@ struct ExpertLayer {
 };
 
 struct ExpertStep {
-  const float* x;            // [T, M] f32
-  const int32_t* ids;        // [T, K] experts of each token, best first
-  const float* weights;      // [T, K]
+  const float* x;                        // [T, M] f32
+  const std::byte* x_rounded = nullptr;  // as in ops::Features
+  const int32_t* ids;                    // [T, K] experts of each token, best first
+  const float* weights;                  // [T, K]
   const float* shared_gate;  // [T] the sigmoid of each scales the token's shared expert, or null
   int64_t tokens;            // T
   int used;                  // K

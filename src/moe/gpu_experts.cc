@@ -16,12 +16,13 @@ void run_shared(ops::Context& ctx, const ExpertWeights& w, const ExpertStep& ste
   const int64_t width = w.gate.cols();
   Workspace::Scope scope(ctx.workspace);
   if (step.shared_gate == nullptr) {
-    ctx.gpu->feed_forward(ctx.workspace, step.x, step.tokens, w.gate, w.up,
+    ctx.gpu->feed_forward(ctx.workspace, {step.x, step.x_rounded}, step.tokens, w.gate, w.up,
                           {.w = w.down, .y = nullptr, .residual = step.residual});
     return;
   }
   float* y = scope.floats(static_cast<size_t>(step.tokens * width));  // [T, M]
-  ctx.gpu->feed_forward(ctx.workspace, step.x, step.tokens, w.gate, w.up, {.w = w.down, .y = y});
+  ctx.gpu->feed_forward(ctx.workspace, {step.x, step.x_rounded}, step.tokens, w.gate, w.up,
+                        {.w = w.down, .y = y});
   ctx.gpu->add(y, step.shared_gate, step.tokens, width, step.residual);
 }
 
@@ -80,7 +81,7 @@ void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Groupin
     ctx.gpu->experts(ctx.workspace, {.gate = &layer.routed.gate,
                                      .up = &layer.routed.up,
                                      .down = &layer.routed.down,
-                                     .x = step.x,
+                                     .x = {step.x, step.x_rounded},
                                      .ids = step.ids,
                                      .weights = step.weights,
                                      .tokens = step.tokens,

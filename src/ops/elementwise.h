@@ -7,11 +7,11 @@
 
 namespace tandem::ops {
 
-// y[r] = norm(x[r]) * weight for rows of weight.cols() floats; x rows x_stride, y rows y_stride
-// floats apart.
+// y[r] = norm(x[r]) * weight for rows of weight.cols() floats.
 struct RowsView {
   float* data;
-  int64_t stride;  // floats
+  int64_t stride;                // floats
+  std::byte* rounded = nullptr;  // of y: as in Features, rows as far apart, or null
 };
 void rms_norm(Context& ctx, RowsView x, int64_t rows, const Tensor& weight, float epsilon,
               RowsView y);

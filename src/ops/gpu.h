@@ -19,7 +19,9 @@
 #include "ops/attention.h"
 #include "ops/elementwise.h"
 #include "ops/linear.h"
+#include "ops/prepared_attention.h"
 #include "ops/rope.h"
+#include "ops/sample.h"
 
 namespace tandem::ops {
 
@@ -69,7 +71,7 @@ struct GpuExperts {
   const Tensor* gate;  // [E, F, M]
   const Tensor* up;    // [E, F, M]
   const Tensor* down;  // [E, M, F]
-  const float* x;      // [T, M]
+  Input x;             // [T, M]
   const int32_t* ids;  // [T, K]
   const float* weights;
   int64_t tokens;
@@ -142,15 +144,28 @@ class Gpu {
                             int64_t width) = 0;
   virtual void gather_rows(const float* x, const int32_t* rows, int64_t count, int64_t width,
                            float* out) = 0;
-  virtual void linear(Workspace& workspace, const float* x, int64_t tokens,
+  virtual void linear(Workspace& workspace, Input x, int64_t tokens,
                       std::span<const Projection> projections) = 0;
   // As ops::feed_forward.
-  virtual void feed_forward(Workspace& workspace, const float* x, int64_t tokens,
-                            const Tensor& gate, const Tensor& up, const Projection& down) = 0;
+  virtual void feed_forward(Workspace& workspace, Input x, int64_t tokens, const Tensor& gate,
+                            const Tensor& up, const Projection& down) = 0;
   virtual void linear_per_head(Workspace& workspace, HeadsView x, int64_t tokens, const Tensor& w,
                                HeadsView y) = 0;
   virtual void append_kv(const KvLayer& layer, const float* k, const float* v) = 0;
   virtual void attention(const KvLayer& layer, const float* q, float scale, float* out) = 0;
+  // As in ops/prepared_attention.h.
+  virtual void grouped_attention(const KvLayer& layer, const GroupedProjections& in,
+                                 Features out) = 0;
+  virtual void latent_attention(Workspace& workspace, const KvLayer& layer,
+                                const LatentProjections& in, Features out) = 0;
+  // Memory for sampling from up to `rows` rows of `vocab` logits, at start.
+  virtual void prepare_sampling(int rows, int vocab) = 0;
+  // As ops::sample, from each row of logits [B, V]: the same tokens. taken[i] = 0: row i's settings
+  // are beyond the kernels, and it is not sampled. sampled() gives the others' after wait(); it is
+  // valid until the next call.
+  virtual void sample(const float* logits, std::span<const SampleParams> rows,
+                      std::span<uint8_t> taken) = 0;
+  virtual SampleResult sampled(int row) = 0;
   virtual void route(const GpuRouting& routing) = 0;
   virtual void experts(Workspace& workspace, const GpuExperts& experts) = 0;
   // y[t] += factor[t] * x[t], the factor's sigmoid if wanted; without factor y += x. [T, n]

@@ -115,15 +115,26 @@ size_t linear_workspace_bytes(int64_t tokens, int64_t k, int threads) {
   return bytes;
 }
 
-void linear(Context& ctx, const float* x, int64_t tokens,
-            std::initializer_list<Projection> projections) {
+Features take_features(const Context& ctx, Workspace::Scope& scope, int64_t tokens, int64_t n) {
+  const auto count = static_cast<size_t>(tokens * n);
+  Features features = {.f32 = scope.floats(count)};
+  if (ctx.gpu != nullptr && n % 32 == 0) features.rounded = scope.bytes(2 * count);
+  return features;
+}
+
+size_t features_bytes(int64_t tokens, int64_t n) {
+  const auto count = static_cast<size_t>(tokens * n);
+  return Workspace::aligned(count * sizeof(float)) + Workspace::aligned(2 * count);
+}
+
+void linear(Context& ctx, Input x, int64_t tokens, std::initializer_list<Projection> projections) {
   const Profile::Scope timed(ctx.profile, Op::kLinear);
   TANDEM_CHECK(projections.size() <= kMostProjections, "{} matrices", projections.size());
   if (ctx.gpu != nullptr) {
     return ctx.gpu->linear(ctx.workspace, x, tokens, {projections.begin(), projections.size()});
   }
   Workspace::Scope scope(ctx.workspace);
-  Inputs inputs(ctx, scope, x, tokens, projections.begin()->w.cols());
+  Inputs inputs(ctx, scope, x.f32, tokens, projections.begin()->w.cols());
   std::array<Product, kMostProjections> products;
   size_t count = 0;
   for (const Projection& p : projections) {
@@ -138,15 +149,15 @@ void linear(Context& ctx, const float* x, int64_t tokens,
   });
 }
 
-void feed_forward(Context& ctx, const float* x, int64_t tokens, const Tensor& gate,
-                  const Tensor& up, const Projection& down) {
+void feed_forward(Context& ctx, Input x, int64_t tokens, const Tensor& gate, const Tensor& up,
+                  const Projection& down) {
   const Profile::Scope timed(ctx.profile, Op::kLinear);
   if (ctx.gpu != nullptr) {
     return ctx.gpu->feed_forward(ctx.workspace, x, tokens, gate, up, down);
   }
   Workspace::Scope scope(ctx.workspace);
   float* hidden = scope.floats(static_cast<size_t>(tokens * gate.rows()));  // [T, n]
-  gated(ctx, x, tokens, gate, up, hidden);
+  gated(ctx, x.f32, tokens, gate, up, hidden);
   linear(ctx, hidden, tokens, {down});
 }
 
@@ -157,8 +168,11 @@ size_t feed_forward_workspace_bytes(int64_t tokens, const Tensor& gate, int thre
 }
 
 size_t linear_per_head_workspace_bytes(int64_t tokens, const Tensor& w) {
-  return Workspace::aligned(activation_bytes(w.dtype, tokens * w.shape.inner(2), w.cols())) +
-         products_workspace_bytes(1, false, 0);
+  const int64_t rows = tokens * w.shape.inner(2);
+  // As the CPU's products read them, or the GPU's.
+  const size_t input =
+      std::max(activation_bytes(w.dtype, rows, w.cols()), 2 * static_cast<size_t>(rows * w.cols()));
+  return Workspace::aligned(input) + products_workspace_bytes(1, false, 0);
 }
 
 void linear_per_head(Context& ctx, HeadsView x, int64_t tokens, const Tensor& w, HeadsView y) {

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
 
 #include "kernels/cuda/kv_cache.h"
@@ -78,6 +79,7 @@ struct GqaParams {
   int requests;                   // B as planned
   int tokens;                     // T
   float scale;
+  __nv_bfloat16* rounded = nullptr;  // [T, H * D] out for products (linear.h) too, or null
 };
 void gqa_attention(const GqaParams& params, cudaStream_t stream);
 
@@ -117,9 +119,15 @@ struct MlaParams {
   const int32_t* pages;  // device: page numbers of all requests
   int tokens;            // T
   float scale;
+  __nv_bfloat16* rounded = nullptr;  // [T, H * 512] out for products (linear.h) too, or null
 };
 void mla_attention(const MlaParams& params, cudaStream_t stream);
 // Whether this binary holds the Hopper form: it needs the architecture 90a.
 bool has_mla_hopper();
+// The form for a device of that compute capability (10 * major + minor): Hopper's runs on 9.0
+// alone.
+inline MlaForm mla_form(int compute) {
+  return compute == 90 && has_mla_hopper() ? MlaForm::kHopper : MlaForm::kAmpere;
+}
 
 }  // namespace tandem::cuda

@@ -2,6 +2,7 @@
 // under way.
 #include "kernels/cuda/attention_merge.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/linear.h"
 
 namespace tandem::cuda {
 namespace {
@@ -53,7 +54,11 @@ __global__ void __launch_bounds__(32 * kWarps) merge_kernel(MergeParams p) {
       total += weights[w];
       output += outputs[w][column];
     }
-    p.out[(row * p.heads + head) * kDim + column] = total > 0.0F ? output / total : 0.0F;
+    const int64_t at = (row * p.heads + head) * kDim + column;
+    const float merged = total > 0.0F ? output / total : 0.0F;
+    p.out[at] = merged;
+    // Rows are whole blocks of 32 columns, so a place in all of them is one in the row.
+    if (p.rounded != nullptr) p.rounded[product_place(at)] = __float2bfloat16_rn(merged);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
 
 namespace tandem::cuda {
@@ -17,7 +18,8 @@ struct MergeParams {
   const uint32_t* rows;   // device: how many rows there are, or null for max_rows
   int max_rows;
   int heads;
-  int dim;  // 64 or 128
+  int dim;                           // 64 or 128
+  __nv_bfloat16* rounded = nullptr;  // [R, H * D] out for products (linear.h) too, or null
 };
 void merge_attention(const MergeParams& params, cudaStream_t stream);
 

@@ -14,10 +14,10 @@ namespace {
 
 // Tokens in a group, by the average number that meet in an expert: up to six, few have more than
 // eight, and reading those experts twice costs less than wider groups cost all of them.
-int choose_group_tokens(int tokens, int used, int experts) {
+int choose_group_tokens(int tokens, int used, int experts, bool small) {
   const int64_t pairs = int64_t{tokens} * used;
   if (pairs <= int64_t{6} * experts) return 8;
-  return pairs <= int64_t{10} * experts ? 16 : kManyGroupTokens;
+  return pairs <= int64_t{10} * experts ? kFewGroupTokens : many_tokens(small);
 }
 
 // Parts of 256 bytes' alignment, one after the other.
@@ -74,10 +74,11 @@ void run_experts(const ExpertsParams& p, cudaStream_t stream) {
   TANDEM_CHECK(p.experts <= kMaxExperts, "{} experts", p.experts);
   check_matrix(p.gate_type, p.hidden, p.width);
   check_matrix(p.down_type, p.width, p.hidden);
-  TANDEM_CHECK(p.x_stride % 8 == 0, "rows of x are {} values apart", p.x_stride);
+  TANDEM_CHECK(p.x.stride % 32 == 0, "rows of x are {} values apart", p.x.stride);
   Stack stack(p.workspace);
   ExpertBuffers buffers = divide(stack, {p.tokens, p.used, p.experts, p.hidden, p.width});
-  const int tokens_in_group = choose_group_tokens(p.tokens, p.used, p.experts);
+  const int tokens_in_group =
+      choose_group_tokens(p.tokens, p.used, p.experts, wants_small(p.shared_bytes));
   buffers.most_groups = most_groups(p.tokens, p.used, p.experts, tokens_in_group);
 
   group_tokens({.ids = p.ids,
@@ -90,7 +91,7 @@ void run_experts(const ExpertsParams& p, cudaStream_t stream) {
                 .groups = buffers.groups,
                 .group_count = buffers.group_count},
                stream);
-  if (tokens_in_group < kManyGroupTokens) {
+  if (tokens_in_group <= kFewGroupTokens) {
     experts_few(p, buffers, tokens_in_group, stream);
   } else {
     experts_many(p, buffers, stream);

@@ -9,6 +9,7 @@
 #include <cuda_runtime_api.h>
 
 #include "base/dtype.h"
+#include "kernels/cuda/linear.h"
 
 namespace tandem::cuda {
 
@@ -21,17 +22,17 @@ struct ExpertsParams {
   const void* down;  // [E, M, F]
   DType gate_type;   // of gate and up
   DType down_type;
-  int experts;             // E, at most kMaxExperts
-  int hidden;              // F
-  int width;               // M
-  const __nv_bfloat16* x;  // [T, M], rows x_stride values apart, a multiple of 8
-  int64_t x_stride;
+  int experts;           // E, at most kMaxExperts
+  int hidden;            // F
+  int width;             // M
+  ConstProductRows x;    // [T, M]
   const int32_t* ids;    // [T, K]
   const float* weights;  // [T, K]
   int tokens;            // T
   int used;              // K
   float* residual;       // [T, M]
   void* workspace;       // experts_workspace_bytes(...), aligned to 256 bytes
+  int shared_bytes = 0;  // as in LinearParams
 };
 inline constexpr int kMaxExperts = 512;
 

@@ -14,8 +14,8 @@ inline GatedJob<ExpertGroups> gated_job(const ExpertsParams& p, const ExpertBuff
   job.gate = static_cast<const char*>(p.gate);
   job.up = static_cast<const char*>(p.up);
   job.expert_bytes = job.tiles * job.panel_bytes;
-  job.x = p.x;
-  job.x_stride = p.x_stride;
+  job.x = p.x.data;
+  job.x_stride = p.x.stride;
   job.slot_token = b.slot_token;
   job.y = b.gated;
   job.y_stride = p.hidden;

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/experts.h"
 #include "kernels/cuda/experts_group.h"
+#include "kernels/cuda/linear_kernels.h"
 
 namespace tandem::cuda {
 
@@ -17,10 +18,10 @@ struct ExpertBuffers {
   int64_t most_groups;
 };
 
-// group_tokens: 8 or 16.
+// group_tokens: 8 or kFewGroupTokens; more for the kernels for many, many_tokens().
+inline constexpr int kFewGroupTokens = 16;
 void experts_few(const ExpertsParams& params, const ExpertBuffers& buffers, int group_tokens,
                  cudaStream_t stream);
-inline constexpr int kManyGroupTokens = 128;
 void experts_many(const ExpertsParams& params, const ExpertBuffers& buffers, cudaStream_t stream);
 
 }  // namespace tandem::cuda

@@ -5,6 +5,7 @@
 #include "kernels/cuda/halves.cuh"
 #include "kernels/cuda/kv_cache.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/product_rows.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -57,7 +58,11 @@ __global__ void to_floats_kernel(ToFloatsParams p) {
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
     const auto pair =
         *reinterpret_cast<const typename Half::Pair*>(p.x + kHalfBytes * (row * p.n + i));
-    *reinterpret_cast<float2*>(p.out + row * p.out_stride + i) = Half::widen(pair);
+    const float2 floats = Half::widen(pair);
+    *reinterpret_cast<float2*>(p.out + row * p.out_stride + i) = floats;
+    if (p.rounded.data != nullptr) {
+      store_pair(p.rounded.data + row * p.rounded.stride, i, floats.x, floats.y);
+    }
   }
 }
 

@@ -13,6 +13,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include "kernels/cuda/linear.h"
+
 namespace tandem::cuda {
 
 enum class CacheType : uint8_t { kF16, kBF16 };
@@ -66,6 +68,7 @@ struct ToFloatsParams {
   int64_t n;
   int rows;
   CacheType type;
+  ProductRows rounded = {};  // [R, n] out for products too, where wanted; n a multiple of 32
 };
 void to_floats(const ToFloatsParams& params, cudaStream_t stream);
 

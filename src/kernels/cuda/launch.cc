@@ -32,4 +32,13 @@ bool has_dependent_launch() { return attribute(cudaDevAttrComputeCapabilityMajor
 
 int multiprocessors() { return attribute(cudaDevAttrMultiProcessorCount); }
 
+int compute_capability() {
+  return 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
+         attribute(cudaDevAttrComputeCapabilityMinor);
+}
+
+int most_shared_bytes() { return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); }
+
+int shared_bytes_together() { return attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor); }
+
 }  // namespace tandem::cuda

@@ -15,6 +15,9 @@ bool has_dependent_launch();
 
 // Of the current device.
 int multiprocessors();
+int compute_capability();     // 10 * major + minor
+int most_shared_bytes();      // of a block's shared memory
+int shared_bytes_together();  // of a multiprocessor's, for all its blocks
 
 // Whether this binary holds code that the current device runs.
 bool has_code_for_device();

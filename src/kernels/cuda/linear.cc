@@ -10,12 +10,12 @@
 namespace tandem::cuda {
 namespace {
 
-void check_x(DType type, int k, const __nv_bfloat16* x, int64_t x_stride) {
+void check_x(DType type, int k, const ConstProductRows& x) {
   TANDEM_CHECK(quant::has_panels(type), "no kernel for weights of {}", quant::traits(type).name);
   TANDEM_CHECK(k > 0 && k % quant::traits(type).block_elements == 0, "{} columns of {}", k,
                quant::traits(type).name);
-  TANDEM_CHECK(x_stride % 8 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0,
-               "rows of x are {} values apart", x_stride);
+  TANDEM_CHECK(x.stride % 32 == 0 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0,
+               "rows of x are {} values apart", x.stride);
 }
 
 // Whether the kernel for few tokens is the faster one for n rows of output. That for many has
@@ -38,14 +38,14 @@ void linear(const LinearParams& params, cudaStream_t stream) {
   for (int i = 0; i < params.count; ++i) {
     const LinearMatrix& matrix = params.matrices[i];
     if (is_float(matrix.type)) {
-      TANDEM_CHECK(params.k % 8 == 0, "{} columns", params.k);
+      TANDEM_CHECK(params.k % 8 == 0 && params.x_f32 != nullptr, "{} columns", params.k);
       linear_float(params, i, stream);
       continue;
     }
     bool launched = false;
     for (int j = 0; j < i; ++j) launched |= params.matrices[j].type == matrix.type;
     if (launched) continue;
-    check_x(matrix.type, params.k, params.x, params.x_stride);
+    check_x(matrix.type, params.k, params.x);
     same.count = 0;
     for (int j = i; j < params.count; ++j) {
       if (params.matrices[j].type == matrix.type) same.matrices[same.count++] = params.matrices[j];
@@ -58,8 +58,8 @@ void linear(const LinearParams& params, cudaStream_t stream) {
 
 void linear_heads(const HeadsParams& params, cudaStream_t stream) {
   if (params.tokens == 0) return;
-  check_x(params.type, params.k, params.x, params.x_stride);
-  TANDEM_CHECK(params.x_head_stride % 8 == 0, "heads of x are {} values apart",
+  check_x(params.type, params.k, params.x);
+  TANDEM_CHECK(params.x_head_stride % 32 == 0, "heads of x are {} values apart",
                params.x_head_stride);
   const bool few = is_few(params.tokens, kFewTokens, int64_t{params.heads} * params.n);
   (few ? heads_few : heads_many)(params, stream);
@@ -67,7 +67,7 @@ void linear_heads(const HeadsParams& params, cudaStream_t stream) {
 
 void linear_gated(const GatedParams& params, cudaStream_t stream) {
   if (params.tokens == 0) return;
-  check_x(params.type, params.k, params.x, params.x_stride);
+  check_x(params.type, params.k, params.x);
   const bool few = is_few(params.tokens, kFewGatedTokens, 2 * params.n);
   (few ? gated_few : gated_many)(params, stream);
 }

@@ -4,7 +4,7 @@
 //   block = 8 warps = `slices` of the columns x 8 / slices tiles of 16 output rows
 //   warp: stages slice, slice + slices, ... of its panel: products of the integer codes with bf16
 //         activations on the tensor cores, scaled in float32 once for every 32 (or 16) columns
-//   block: adds the slices' sums in order
+//   block: adds the slices' sums in order; warps with whole panels go their own ways instead
 //
 // Offsets (minima, and the 128 of byte_values) need the sums of activations; a product with ones
 // gives them in the place where they are needed.
@@ -19,16 +19,20 @@ namespace tandem::cuda {
 inline constexpr int kFewWarps = 8;
 inline constexpr int kFewThreads = 32 * kFewWarps;
 
-template <typename Q, int kTokenTiles, int kPanels>
+// kSmall: for devices whose blocks have 99 KB (compute capability 8.6, 8.9, 12.0).
+template <typename Q, int kTokenTiles, int kPanels, bool kSmall>
 struct FewMemory {
   static constexpr int kStage = Q::Geometry::kBytes;
   // Two blocks share an SM: beyond about 76 KB of ring for each, further stages no longer fit.
-  static constexpr int kFit = 76 * 1024 / (kFewWarps * kStage);
+  static constexpr int kFit = kSmall ? 2 : 76 * 1024 / (kFewWarps * kStage);
   static constexpr int kRing = kFit < 2 ? 2 : kFit > 4 ? 4 : kFit;
+  static constexpr int kSumBuffers = kSmall ? 1 : 2;
   static constexpr int kTable = ScaleTable<Q>::kFloats * 4;
   static constexpr int kSums =
       kTokenTiles * 128;  // floats of a warp and panel: [8 tokens, 16 rows]
-  static constexpr int kBytes = kFewWarps * (kRing * kStage + kTable + 2 * kPanels * kSums * 4);
+  static constexpr int kBytes =
+      kFewWarps * (kRing * kStage + kTable + kSumBuffers * kPanels * kSums * 4);
+  static_assert(!kSmall || kBytes <= kSmallSharedBytes);
 };
 
 template <typename Q, int kTokenTiles>
@@ -54,8 +58,8 @@ struct FewStage {
     constexpr uint32_t kOnes[4] = {kOne, kOne, kOne, kOne};
 #pragma unroll
     for (int tile = 0; tile < kTokenTiles; ++tile) {
-      const auto* from = reinterpret_cast<const uint2*>(x[tile] + 32 * j);
-      const uint2 b[2] = {from[0], from[4]};
+      const uint4 from = *reinterpret_cast<const uint4*>(x[tile] + 32 * j);
+      const uint2 b[2] = {{from.x, from.y}, {from.z, from.w}};
       float products[Q::kGroups][4] = {}, ones[Q::kGroups][4] = {};
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -78,9 +82,27 @@ struct FewStage {
   }
 };
 
-template <typename Q, int kTokenTiles, typename Job>
+// The sums of a warp that had all columns.
+template <int kTokenTiles, typename Job>
+__device__ void store_whole(const Job& job, const TokenGroup& group, int tile, int g, int c,
+                            const float (&sum)[Job::kPanels][kTokenTiles][4]) {
+#pragma unroll
+  for (int i = 0; i < 2 * kTokenTiles; ++i) {
+    const int token = i / 2 * 8 + 2 * c + i % 2;
+    if (token >= group.count) continue;
+    float value[2][Job::kPanels];
+#pragma unroll
+    for (int p = 0; p < Job::kPanels; ++p) {
+      value[0][p] = sum[p][i / 2][i % 2];
+      value[1][p] = sum[p][i / 2][i % 2 + 2];
+    }
+    job.store(group, tile, 2 * g, token, value);
+  }
+}
+
+template <typename Q, int kTokenTiles, bool kSmall, typename Job>
 __global__ void __launch_bounds__(kFewThreads, 2) few_kernel(Job job, int slices) {
-  using Memory = FewMemory<Q, kTokenTiles, Job::kPanels>;
+  using Memory = FewMemory<Q, kTokenTiles, Job::kPanels, kSmall>;
   constexpr int kPanels = Job::kPanels, kRing = Memory::kRing;
   extern __shared__ __align__(128) char shared[];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, c = lane % 4;
@@ -124,7 +146,8 @@ __global__ void __launch_bounds__(kFewThreads, 2) few_kernel(Job job, int slices
   if constexpr (!Job::kListed) wait_for_previous();
 
   int used = 0, parity = 0;
-  for (int base = blockIdx.x * parallel; base < items; base += step, parity ^= 1) {
+  for (int base = blockIdx.x * parallel; base < items;
+       base += step, parity ^= Memory::kSumBuffers - 1) {
     float* sums_now = sums + parity * kFewWarps * kPanels * Memory::kSums;
     const int item = base + own;
     if (item < items) {
@@ -132,11 +155,14 @@ __global__ void __launch_bounds__(kFewThreads, 2) few_kernel(Job job, int slices
       const __nv_bfloat16* rows[kTokenTiles];
 #pragma unroll
       for (int tile = 0; tile < kTokenTiles; ++tile) {
-        rows[tile] = job.x_row(group, min(8 * tile + g, group.count - 1)) + 4 * c;
+        rows[tile] = job.x_row(group, min(8 * tile + g, group.count - 1)) + 8 * c;
       }
+      float whole[kPanels][kTokenTiles][4];
 #pragma unroll
       for (int p = 0; p < kPanels; ++p) {
-        float sum[kTokenTiles][4] = {};
+        float(&sum)[kTokenTiles][4] = whole[p];
+#pragma unroll
+        for (int i = 0; i < 4 * kTokenTiles; ++i) sum[i / 4][i % 4] = 0.0F;
 #pragma unroll 1
         for (int s = slice; s < job.stages; s += slices) {
           wait_copies<kRing - 2>();
@@ -159,6 +185,7 @@ __global__ void __launch_bounds__(kFewThreads, 2) few_kernel(Job job, int slices
             for (int j = 0; j < blocks; ++j) stage.columns(j, sum);
           }
         }
+        if (slices == 1) continue;
         float* to = sums_now + (p * kFewWarps + warp) * Memory::kSums;
 #pragma unroll
         for (int tile = 0; tile < kTokenTiles; ++tile) {
@@ -167,7 +194,9 @@ __global__ void __launch_bounds__(kFewThreads, 2) few_kernel(Job job, int slices
           }
         }
       }
+      if (slices == 1) store_whole(job, group, item % job.tiles, g, c, whole);
     }
+    if (slices == 1) continue;
     // The sums of the tile before the last are free again: all have passed the last barrier.
     __syncthreads();
     constexpr int kPairs = kTokenTiles * 64;  // of rows, in a tile
@@ -190,18 +219,19 @@ __global__ void __launch_bounds__(kFewThreads, 2) few_kernel(Job job, int slices
       }
       job.store(group, tile_item % job.tiles, row, token, value);
     }
+    if (kSmall) __syncthreads();  // before the only buffer is written again
   }
 }
 
-// Slices so that the warp with most stages has as few as possible; among equals more slices, which
-// spread a small matrix over more blocks.
-inline int choose_slices(int stages, int64_t items, int blocks) {
+// Slices so that the warp with most stages has as few as possible. A tile that is shared costs its
+// barrier and sums beside, about as much as a stage of one panel.
+inline int choose_slices(int stages, int panels, int64_t items, int blocks) {
   int best = 1;
   int64_t fewest = INT64_MAX;
   for (int slices = 1; slices <= kFewWarps && slices <= stages; slices *= 2) {
     const int64_t per_round = int64_t{blocks} * (kFewWarps / slices);
-    const int64_t cost =
-        int64_t{(stages + slices - 1) / slices} * ((items + per_round - 1) / per_round);
+    const int64_t of_tile = int64_t{(stages + slices - 1) / slices} * panels + (slices > 1 ? 1 : 0);
+    const int64_t cost = of_tile * ((items + per_round - 1) / per_round);
     if (cost <= fewest) {
       fewest = cost;
       best = slices;

@@ -2,7 +2,7 @@
 // computes two rows for eight tokens; a lane walks k eight columns at a time.
 #include <cuda_fp16.h>
 
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/linear_float.h"
 
 namespace tandem::cuda {
@@ -36,19 +36,35 @@ __device__ void load8(const T* p, float (&v)[8]) {
   }
 }
 
-template <typename W, typename X>
+// Weights are asked for before the kernel ahead has ended.
+__device__ void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+
+// kSplit: the warps of a block share two rows and split their columns, which spreads a router over
+// the device; else each warp has two rows of its own, and x is read less often.
+template <typename W, bool kSplit>
 __global__ void __launch_bounds__(kWarps * 32)
-    float_kernel(LinearMatrix m, const X* x, int64_t x_stride, int k, int tokens) {
+    float_kernel(LinearMatrix m, const float* x, int64_t x_stride, int k, int tokens) {
+  __shared__ float sums[kWarps][kTokens][kRows];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int row = (blockIdx.x * kWarps + warp) * kRows;
-  if (row >= m.n) return;
-  const int first = blockIdx.y * kTokens, count = min(kTokens, tokens - first);
-  const auto* w = static_cast<const W*>(m.w);
+  const int row = (kSplit ? blockIdx.x : blockIdx.x * kWarps + warp) * kRows;
+  const int start = 8 * (kSplit ? threadIdx.x : lane), step = 8 * (kSplit ? 32 * kWarps : 32);
   const W* rows[kRows];
-  for (int r = 0; r < kRows; ++r) rows[r] = w + int64_t{min(row + r, m.n - 1)} * k;
+  for (int r = 0; r < kRows; ++r) {
+    rows[r] = static_cast<const W*>(m.w) + int64_t{min(row + r, m.n - 1)} * k;
+  }
+  launch_next();
+  if (kSplit) {
+    for (int at = start; at < k; at += step) {
+      for (int r = 0; r < kRows; ++r) prefetch(rows[r] + at);
+    }
+  }
+  wait_for_previous();
+  if (row >= m.n) return;  // the whole block where warps share rows
+  const int first = blockIdx.y * kTokens, count = min(kTokens, tokens - first);
 
   float sum[kTokens][kRows] = {};
-  for (int at = 8 * lane; at < k; at += 8 * 32) {
+#pragma unroll 2
+  for (int at = start; at < k; at += step) {
     float weights[kRows][8];
     for (int r = 0; r < kRows; ++r) load8(rows[r] + at, weights[r]);
 #pragma unroll
@@ -61,6 +77,12 @@ __global__ void __launch_bounds__(kWarps * 32)
       }
     }
   }
+  const auto store = [&](int t, int r, float v) {
+    if (row + r >= m.n) return;
+    if (m.bias != nullptr) v += m.bias[row + r];
+    float& y = m.y[(first + t) * m.y_stride + row + r];
+    y = m.add ? y + v : v;
+  };
 #pragma unroll
   for (int t = 0; t < kTokens; ++t) {
     if (t >= count) break;
@@ -68,24 +90,32 @@ __global__ void __launch_bounds__(kWarps * 32)
       for (int distance = 16; distance > 0; distance /= 2) {
         sum[t][r] += __shfl_xor_sync(0xffffffffU, sum[t][r], distance);
       }
-      if (lane != 0 || row + r >= m.n) continue;
-      const float v = sum[t][r] + (m.bias == nullptr ? 0.0F : m.bias[row + r]);
-      float& y = m.y[(first + t) * m.y_stride + row + r];
-      y = m.add ? y + v : v;
+      if (lane != 0) continue;
+      if (kSplit) {
+        sums[warp][t][r] = sum[t][r];
+      } else {
+        store(t, r, sum[t][r]);
+      }
     }
   }
+  if (!kSplit) return;
+  __syncthreads();
+  const int t = threadIdx.x / kRows, r = threadIdx.x % kRows;
+  if (t >= count) return;
+  float total = 0.0F;
+  for (int w = 0; w < kWarps; ++w) total += sums[w][t][r];
+  store(t, r, total);
 }
 
 template <typename W>
 void launch(const LinearParams& p, const LinearMatrix& m, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>((m.n + kWarps * kRows - 1) / (kWarps * kRows)),
+  constexpr int kFewTokens = 64;
+  const bool split = p.tokens <= kFewTokens;
+  const int rows = split ? kRows : kWarps * kRows;
+  const dim3 grid(static_cast<unsigned>((m.n + rows - 1) / rows),
                   static_cast<unsigned>((p.tokens + kTokens - 1) / kTokens));
-  if (p.x_f32 != nullptr) {
-    float_kernel<W><<<grid, kWarps * 32, 0, stream>>>(m, p.x_f32, p.x_f32_stride, p.k, p.tokens);
-  } else {
-    float_kernel<W><<<grid, kWarps * 32, 0, stream>>>(m, p.x, p.x_stride, p.k, p.tokens);
-  }
-  check_launch("float_kernel");
+  launch_sharing("float_kernel", split ? float_kernel<W, true> : float_kernel<W, false>, grid,
+                 kWarps * 32, 0, stream, m, p.x_f32, p.x_f32_stride, p.k, p.tokens);
 }
 
 }  // namespace

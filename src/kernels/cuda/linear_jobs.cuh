@@ -12,6 +12,8 @@
 
 #include "kernels/cuda/experts_group.h"
 #include "kernels/cuda/linear.h"
+#include "kernels/cuda/linear_kernels.h"
+#include "kernels/cuda/product_rows.cuh"
 
 namespace tandem::cuda {
 
@@ -64,6 +66,7 @@ struct LinearJob : JobBase, DenseGroups {
     int n;
     int first_tile;
     bool add;
+    ProductRows rounded;
   };
   Part parts[kMaxLinearMatrices];
   int part_count;
@@ -85,12 +88,17 @@ struct LinearJob : JobBase, DenseGroups {
                         const float (&value)[2][1]) const {
     const Part& part = part_of(tile);
     const int at = (tile - part.first_tile) * 16 + row;
-    float* y = part.y + (group.first + token) * part.y_stride + at;
+    const int64_t t = group.first + token;
+    float* y = part.y + t * part.y_stride + at;
+    float sums[2] = {};
     for (int i = 0; i < 2; ++i) {
       if (at + i >= part.n) break;
       float v = value[i][0];
       if (part.bias != nullptr) v += part.bias[at + i];
-      y[i] = part.add ? y[i] + v : v;
+      y[i] = sums[i] = part.add ? y[i] + v : v;
+    }
+    if (part.rounded.data != nullptr && at < part.n) {
+      store_pair(part.rounded.data + t * part.rounded.stride, at, sums[0], sums[1]);
     }
   }
 };
@@ -106,6 +114,7 @@ struct HeadsJob : JobBase, DenseGroups {
   int64_t y_stride;
   int64_t y_head_stride;
   int n;
+  ProductRows rounded;
 
   __device__ int group_count() const { return heads * groups; }
   __device__ TokenGroup group(int i) const {
@@ -122,9 +131,14 @@ struct HeadsJob : JobBase, DenseGroups {
   __device__ void store(const TokenGroup& group, int tile, int row, int token,
                         const float (&value)[2][1]) const {
     const int at = tile * 16 + row;
-    float* to = y + (group.first + token) * y_stride + group.expert * y_head_stride + at;
+    const int64_t t = group.first + token;
+    float* to = y + t * y_stride + group.expert * y_head_stride + at;
     for (int i = 0; i < 2; ++i) {
       if (at + i < n) to[i] = value[i][0];
+    }
+    if (rounded.data != nullptr) {
+      store_pair(rounded.data + t * rounded.stride, int64_t{group.expert} * n + at, value[0][0],
+                 value[1][0]);
     }
   }
 };
@@ -150,10 +164,10 @@ struct GatedJob : JobBase, Groups {
   __device__ void store(const TokenGroup& group, int tile, int row, int token,
                         const float (&value)[2][2]) const {
     const int at = tile * 16 + row;
-    __nv_bfloat16* to = y + (group.first + token) * y_stride + at;
-    for (int i = 0; i < 2; ++i) {
-      if (at + i < n) to[i] = __float2bfloat16_rn(silu(value[i][0]) * value[i][1]);
-    }
+    // A last odd row's neighbour lies in the same block of 32 columns.
+    if (at >= n) return;
+    store_pair(y + (group.first + token) * y_stride, at, silu(value[0][0]) * value[0][1],
+               silu(value[1][0]) * value[1][1]);
   }
 };
 

@@ -56,12 +56,13 @@ inline LinearJob linear_job(const LinearParams& params, int group_tokens) {
   set_shape(job, type, 0, params.k);
   for (int i = 0; i < params.count; ++i) {
     const LinearMatrix& m = params.matrices[i];
-    job.parts[i] = {static_cast<const char*>(m.w), m.bias, m.y, m.y_stride, m.n, job.tiles, m.add};
+    job.parts[i] = {
+        static_cast<const char*>(m.w), m.bias, m.y, m.y_stride, m.n, job.tiles, m.add, m.rounded};
     job.tiles += (m.n + 15) / 16;
   }
   job.part_count = params.count;
-  job.x = params.x;
-  job.x_stride = params.x_stride;
+  job.x = params.x.data;
+  job.x_stride = params.x.stride;
   set_tokens(job, params.tokens, group_tokens);
   return job;
 }
@@ -71,10 +72,10 @@ inline GatedJob<DenseGroups> gated_job(const GatedParams& params, int group_toke
   set_shape(job, params.type, params.n, params.k);
   job.gate = static_cast<const char*>(params.gate);
   job.up = static_cast<const char*>(params.up);
-  job.x = params.x;
-  job.x_stride = params.x_stride;
-  job.y = params.y;
-  job.y_stride = params.y_stride;
+  job.x = params.x.data;
+  job.x_stride = params.x.stride;
+  job.y = params.y.data;
+  job.y_stride = params.y.stride;
   job.n = params.n;
   set_tokens(job, params.tokens, group_tokens);
   return job;
@@ -86,12 +87,13 @@ inline HeadsJob heads_job(const HeadsParams& params, int group_tokens) {
   job.w = static_cast<const char*>(params.w);
   job.head_bytes = job.tiles * job.panel_bytes;
   job.heads = params.heads;
-  job.x = params.x;
-  job.x_stride = params.x_stride;
+  job.x = params.x.data;
+  job.x_stride = params.x.stride;
   job.x_head_stride = params.x_head_stride;
   job.y = params.y;
   job.y_stride = params.y_stride;
   job.y_head_stride = params.y_head_stride;
+  job.rounded = params.rounded;
   job.n = params.n;
   set_tokens(job, params.tokens, group_tokens);
   return job;
@@ -104,28 +106,49 @@ void allow_shared_memory(Kernel* kernel, int bytes) {
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
 }
 
-// groups: at most that many on the device.
-template <typename Q, int kTokenTiles, typename Job>
-void launch_few(const Job& job, int64_t groups, cudaStream_t stream) {
-  constexpr int kBytes = FewMemory<Q, kTokenTiles, Job::kPanels>::kBytes;
-  auto* kernel = few_kernel<Q, kTokenTiles, Job>;
+template <typename Q, int kTokenTiles, bool kSmall, typename Job>
+void launch_few_of_size(const Job& job, int64_t groups, cudaStream_t stream) {
+  constexpr int kBytes = FewMemory<Q, kTokenTiles, Job::kPanels, kSmall>::kBytes;
+  auto* kernel = few_kernel<Q, kTokenTiles, kSmall, Job>;
   allow_shared_memory(kernel, kBytes);
   const int64_t items = groups * job.tiles;
-  const int most = 2 * multiprocessors();
-  const int slices = choose_slices(job.stages, items, most);
+  // The system keeps a kilobyte for each block.
+  const int resident = shared_bytes_together() / (kBytes + 1024) >= 2 ? 2 : 1;
+  const int most = resident * multiprocessors();
+  const int slices = choose_slices(job.stages, Job::kPanels, items, most);
   const int64_t blocks = (items * slices + kFewWarps - 1) / kFewWarps;
   launch_sharing("few_kernel", kernel, static_cast<unsigned>(std::min<int64_t>(blocks, most)),
                  kFewThreads, kBytes, stream, job, slices);
 }
 
-template <typename Q, typename Job>
-void launch_many(const Job& job, int64_t groups, cudaStream_t stream) {
-  constexpr int kBytes = ManyMemory<Q>::kBytes, kTiles = 2 / Job::kPanels * kManyWarps;
-  auto* kernel = many_kernel<Q, Job>;
+// groups: at most that many on the device.
+template <typename Q, int kTokenTiles, typename Job>
+void launch_few(const Job& job, int64_t groups, bool small, cudaStream_t stream) {
+  if (small) {
+    launch_few_of_size<Q, kTokenTiles, true>(job, groups, stream);
+  } else {
+    launch_few_of_size<Q, kTokenTiles, false>(job, groups, stream);
+  }
+}
+
+template <typename Q, bool kSmall, typename Job>
+void launch_many_of_size(const Job& job, int64_t groups, cudaStream_t stream) {
+  constexpr int kBytes = ManyMemory<Q, kSmall>::kBytes, kTiles = 2 / Job::kPanels * kManyWarps;
+  auto* kernel = many_kernel<Q, kSmall, Job>;
   allow_shared_memory(kernel, kBytes);
   const dim3 grid(static_cast<unsigned>((job.tiles + kTiles - 1) / kTiles),
                   static_cast<unsigned>(groups));
   launch_sharing("many_kernel", kernel, grid, kManyThreads, kBytes, stream, job);
+}
+
+// The job's groups have many_tokens(small) tokens at most.
+template <typename Q, typename Job>
+void launch_many(const Job& job, int64_t groups, bool small, cudaStream_t stream) {
+  if (small) {
+    launch_many_of_size<Q, true>(job, groups, stream);
+  } else {
+    launch_many_of_size<Q, false>(job, groups, stream);
+  }
 }
 
 }  // namespace tandem::cuda

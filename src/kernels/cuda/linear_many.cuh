@@ -1,6 +1,7 @@
 // Products of many tokens, bound by arithmetic: a block computes 128 output rows (64 of gate and 64
-// of up) for up to 128 tokens. Weights go from panels straight into tensor-core operands, as bf16
-// values; they are decoded once for all tokens of the block.
+// of up) for up to 128 tokens (64 on devices with less shared memory). Weights go from panels
+// straight into tensor-core operands, as bf16 values; they are decoded once for all tokens of the
+// block.
 //
 //   block = 4 warps x two panels (row tiles) each x 16 token tiles; sums stay in registers
 //   copies: x [128 tokens, 64 columns] for the block, ahead by one or two steps;
@@ -15,25 +16,26 @@ namespace tandem::cuda {
 
 inline constexpr int kManyWarps = 4;
 inline constexpr int kManyThreads = 32 * kManyWarps;
-inline constexpr int kManyTokens = 128;
 inline constexpr int kManyColumns = 64;  // of a step
 
-template <typename Q>
+// kSmall: for devices whose blocks have 99 KB.
+template <typename Q, bool kSmall>
 struct ManyMemory {
   static constexpr int kStage = Q::Geometry::kBytes;
-  static constexpr int kX = kManyTokens * kManyColumns * 2;
+  static constexpr int kX = many_tokens(kSmall) * kManyColumns * 2;
   static constexpr int kTable = ScaleTable<Q>::kFloats * 4;
   static constexpr int kPanels = 2 * kManyWarps;
   static constexpr int kWeights = kPanels * (2 * kStage + kTable);
   // Two steps ahead, or one where only that lets two blocks share the 227 KB of an SM.
-  static constexpr int kXRing = kWeights + 3 * kX <= 113 * 1024 ? 3 : 2;
+  static constexpr int kXRing = !kSmall && kWeights + 3 * kX <= 113 * 1024 ? 3 : 2;
   static constexpr int kBytes = kWeights + kXRing * kX;
+  static_assert(!kSmall || kBytes <= kSmallSharedBytes);
 };
 
-// Rows of 128 bytes: 16-byte granules are exchanged between rows, so that four rows' same columns,
-// which half a warp reads, lie in different banks.
+// Rows of 128 bytes: the halves of every second row are exchanged, so that the same four granules
+// of 16 bytes of two rows, which a quarter of a warp reads, lie in different banks.
 __device__ inline int x_offset(int token, int granule) {
-  return token * 128 + (granule ^ (token % 4 * 2)) * 16;
+  return token * 128 + (granule ^ (token % 2 * 4)) * 16;
 }
 
 // scale * value - offset as bf16 for two pairs of byte_values().
@@ -75,9 +77,9 @@ __device__ void copy_x(const Job& job, const TokenGroup& group, char* x, int ste
 }
 
 // What a warp needs in every step.
-template <typename Q, typename Job>
+template <typename Q, bool kSmall, typename Job>
 struct ManyWarp {
-  using Memory = ManyMemory<Q>;
+  using Memory = ManyMemory<Q, kSmall>;
   static constexpr int kAhead = Memory::kXRing - 1;
   const Job& job;
   const TokenGroup group;
@@ -118,15 +120,12 @@ struct ManyWarp {
     }
 #pragma unroll
     for (int tile = 0; tile < kTokenTiles; ++tile) {
-      const int token = 8 * tile + g, granule = 4 * part + c / 2;
-      const auto at = [&](int at_granule) {
-        return *reinterpret_cast<const uint2*>(x_step + x_offset(token, at_granule) + c % 2 * 8);
-      };
-      const uint2 low = at(granule), high = at(granule + 2);
+      const uint4 b =
+          *reinterpret_cast<const uint4*>(x_step + x_offset(8 * tile + g, 4 * part + c));
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        multiply_tile(sum[i][tile], a[i][0], low.x, low.y);
-        multiply_tile(sum[i][tile], a[i][1], high.x, high.y);
+        multiply_tile(sum[i][tile], a[i][0], b.x, b.y);
+        multiply_tile(sum[i][tile], a[i][1], b.z, b.w);
       }
     }
   }
@@ -176,9 +175,9 @@ struct ManyWarp {
   }
 };
 
-template <typename Q, typename Job>
+template <typename Q, bool kSmall, typename Job>
 __global__ void __launch_bounds__(kManyThreads, 2) many_kernel(Job job) {
-  using Memory = ManyMemory<Q>;
+  using Memory = ManyMemory<Q, kSmall>;
   extern __shared__ __align__(128) char shared[];
   begin();
   if (static_cast<int>(blockIdx.y) >= job.group_count()) return;
@@ -188,16 +187,16 @@ __global__ void __launch_bounds__(kManyThreads, 2) many_kernel(Job job) {
   const int first_tile = (blockIdx.x * kManyWarps + warp) * kTiles;
   char* stages = shared + Memory::kXRing * Memory::kX;
   auto* tables = reinterpret_cast<float*>(stages + kManyWarps * 4 * Memory::kStage);
-  ManyWarp<Q, Job> own = {.job = job,
-                          .group = job.group(blockIdx.y),
-                          .panels = {},
-                          .x = shared,
-                          .stages = stages + warp * 4 * Memory::kStage,
-                          .tables = tables + warp * 2 * ScaleTable<Q>::kFloats,
-                          .steps = (job.k + kManyColumns - 1) / kManyColumns,
-                          .lane = lane,
-                          .g = lane / 4,
-                          .c = lane % 4};
+  ManyWarp<Q, kSmall, Job> own = {.job = job,
+                                  .group = job.group(blockIdx.y),
+                                  .panels = {},
+                                  .x = shared,
+                                  .stages = stages + warp * 4 * Memory::kStage,
+                                  .tables = tables + warp * 2 * ScaleTable<Q>::kFloats,
+                                  .steps = (job.k + kManyColumns - 1) / kManyColumns,
+                                  .lane = lane,
+                                  .g = lane / 4,
+                                  .c = lane % 4};
   for (int i = 0; i < 2; ++i) {
     const int tile = min(first_tile + (kTiles == 2 ? i : 0), job.tiles - 1);
     own.panels[i] = job.panel(own.group, tile, kTiles == 2 ? 0 : i);
@@ -205,9 +204,9 @@ __global__ void __launch_bounds__(kManyThreads, 2) many_kernel(Job job) {
   for (int step = 0; step < own.kAhead; ++step) own.copy_step(step);
   if (own.group.count <= 32) {
     own.template run<4>(first_tile);
-  } else if (own.group.count <= 64) {
+  } else if (kSmall || own.group.count <= 64) {
     own.template run<8>(first_tile);
-  } else {
+  } else if constexpr (!kSmall) {
     own.template run<16>(first_tile);
   }
 }

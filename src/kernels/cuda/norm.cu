@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/norm.h"
+#include "kernels/cuda/product_rows.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -26,6 +27,13 @@ struct alignas(16) Group<4> {
 template <int kWidth>
 __device__ Group<kWidth> load(const float* p) {
   return *reinterpret_cast<const Group<kWidth>*>(p);
+}
+
+__device__ void store_rounded(__nv_bfloat16* row, int64_t column, const Group<1>& v) {
+  row[product_place(column)] = __float2bfloat16_rn(v.lane[0]);
+}
+__device__ void store_rounded(__nv_bfloat16* row, int64_t column, const Group<4>& v) {
+  store_four(row, column, {v.lane[0], v.lane[1], v.lane[2], v.lane[3]});
 }
 
 // The sum of all threads' values, in every thread: pairs at distances 16 .. 1 in a warp, then the
@@ -51,6 +59,8 @@ __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(RmsNormParams p) 
   float* x = p.x.data + row * p.x.stride;
   const float* addend = p.addend.data == nullptr ? nullptr : p.addend.data + row * p.addend.stride;
   float* y = p.y.data + row * p.y.stride;
+  __nv_bfloat16* rounded =
+      p.rounded.data == nullptr ? nullptr : p.rounded.data + row * p.rounded.stride;
   const auto place = [&](int g) { return (int64_t{g} * blockDim.x + threadIdx.x) * kWidth; };
 
   Group<kWidth> values[kGroups], weights[kGroups];
@@ -80,6 +90,7 @@ __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(RmsNormParams p) 
       values[g].lane[l] = values[g].lane[l] * factor * weights[g].lane[l];
     }
     *reinterpret_cast<Group<kWidth>*>(y + i) = values[g];
+    if (rounded != nullptr) store_rounded(rounded, i, values[g]);
   }
 }
 
@@ -103,6 +114,7 @@ bool is_aligned(const float* data, int64_t stride) {
 }  // namespace
 
 void rms_norm(const RmsNormParams& p, cudaStream_t stream) {
+  TANDEM_CHECK(p.rounded.data == nullptr || p.n % 32 == 0, "rows of {} for products", p.n);
   if (p.rows == 0) return;
   const bool wide = p.n % 4 == 0 && is_aligned(p.x.data, p.x.stride) &&
                     is_aligned(p.addend.data, p.addend.stride) && is_aligned(p.weight, 0) &&

@@ -6,6 +6,7 @@
 #include <cuda_runtime_api.h>
 
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/linear.h"
 
 namespace tandem::cuda {
 
@@ -22,6 +23,7 @@ struct RmsNormParams {
   int64_t n;            // at most 32768; 8192 where rows or weights are not aligned to 16 bytes
   int rows;             // R
   float epsilon;
+  ProductRows rounded = {};  // [R, n] y for products too, where wanted; n a multiple of 32
 };
 void rms_norm(const RmsNormParams& params, cudaStream_t stream);
 

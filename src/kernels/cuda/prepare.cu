@@ -1,79 +1,15 @@
 // A warp for each head of each token, or a block for each cached row of latent attention; rows pass
 // through shared memory for the rotation, whose pairs lie apart.
 #include "base/check.h"
-#include "kernels/cuda/halves.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/prepare.h"
+#include "kernels/cuda/prepare.cuh"
 
 namespace tandem::cuda {
 namespace {
 
-constexpr unsigned kAll = 0xffffffffU;
 constexpr int kWarps = 4;
 constexpr int kMaxDim = 128;
 constexpr int kLatent = 512, kRope = 64;
-
-__device__ float warp_sum(float value) {
-  for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(kAll, value, offset);
-  return value;
-}
-
-__device__ float norm_factor(float squares, int n, float epsilon) {
-  const float mean = squares / static_cast<float>(n);
-  return 1.0F / sqrtf(mean + epsilon);
-}
-
-// Rotates the pair i of x.
-__device__ void rotate(const Rotation& r, int64_t token, int i, float* x) {
-  const int half = r.dims / 2;
-  const float* row = r.table + token * r.dims;
-  const float cos = row[r.interleaved ? 2 * i : i];
-  const float sin = row[r.interleaved ? 2 * i + 1 : half + i];
-  float& first = x[r.interleaved ? 2 * i : i];
-  float& second = x[r.interleaved ? 2 * i + 1 : half + i];
-  const float a = first, b = second;
-  first = a * cos - b * sin;
-  second = a * sin + b * cos;
-}
-
-// x[0, n) as 16-bit floats, by `threads` threads of which this is number `thread`.
-template <typename Half>
-__device__ void store_halves(const float* x, int n, int thread, int threads, std::byte* out) {
-  for (int i = 2 * thread; i < n; i += 2 * threads) {
-    *reinterpret_cast<typename Half::Pair*>(out + kHalfBytes * i) = Half::round({x[i], x[i + 1]});
-  }
-}
-
-__device__ std::byte* place_of(std::byte* data, const KvCache& c, int slot, int head) {
-  return data + kHalfBytes * (slot / c.page_size * c.page_stride + head * c.head_stride +
-                              slot % c.page_size * c.token_stride);
-}
-
-// One warp: a row of a head through norm and rotation into shared memory, where lane l holds
-// columns 4 l to 4 l + 3 for the norm, as norm.cu has it.
-__device__ void load_head(const float* x, int dim, const float* norm, float epsilon,
-                          const Rotation& rotation, int64_t token, int lane, float* row) {
-  const int column = 4 * lane;
-  const bool holds = column < dim;
-  float values[4] = {};
-  if (holds) {
-    for (int l = 0; l < 4; ++l) values[l] = x[column + l];
-  }
-  if (norm != nullptr) {
-    float squares = 0.0F;
-    for (int l = 0; l < 4; ++l) squares = fmaf(values[l], values[l], squares);
-    const float factor = norm_factor(warp_sum(squares), dim, epsilon);
-    if (holds) {
-      for (int l = 0; l < 4; ++l) values[l] = values[l] * factor * norm[column + l];
-    }
-  }
-  if (holds) {
-    for (int l = 0; l < 4; ++l) row[column + l] = values[l];
-  }
-  __syncwarp();
-  for (int i = lane; i < rotation.dims / 2; i += 32) rotate(rotation, token, i, row);
-  __syncwarp();
-}
 
 template <typename Half>
 __global__ void __launch_bounds__(32 * kWarps) gqa_kernel(PrepareGqaParams p) {

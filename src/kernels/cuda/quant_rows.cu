@@ -1,4 +1,7 @@
 // Rows from panels: a warp decodes a stage of the panel that has the row, and keeps the row.
+#include <algorithm>
+
+#include "base/check.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/linear_launch.cuh"
 #include "kernels/cuda/quant_codebooks.h"
@@ -93,9 +96,14 @@ void launch_float_rows(const DecodeRowsParams& p, cudaStream_t stream) {
   check_launch("float_rows_kernel");
 }
 
-__global__ void round_kernel(const float4* x, __nv_bfloat16* out, int64_t fours) {
-  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < fours) store4(out + 4 * i, x[i]);
+__global__ void round_kernel(RoundParams p) {
+  begin();
+  const int64_t i = (int64_t{blockIdx.y} * blockDim.x + threadIdx.x) * 4;
+  if (i >= p.n) return;
+  for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
+    store_four(p.out.data + row * p.out.stride, i,
+               *reinterpret_cast<const float4*>(p.x + row * p.x_stride + i));
+  }
 }
 
 }  // namespace
@@ -121,13 +129,13 @@ void decode_rows(const DecodeRowsParams& params, cudaStream_t stream) {
   });
 }
 
-void round_to_bf16(const float* x, __nv_bfloat16* out, int64_t rows, int64_t n,
-                   cudaStream_t stream) {
-  const int64_t fours = rows * n / 4;
-  if (fours == 0) return;
-  round_kernel<<<static_cast<unsigned>((fours + 255) / 256), 256, 0, stream>>>(
-      reinterpret_cast<const float4*>(x), out, fours);
-  check_launch("round_kernel");
+void round_for_products(const RoundParams& p, cudaStream_t stream) {
+  TANDEM_CHECK(p.n % 32 == 0 && p.x_stride % 4 == 0 && p.out.stride % 32 == 0,
+               "rows of {}, {} and {} apart", p.n, p.x_stride, p.out.stride);
+  if (p.rows == 0) return;
+  const dim3 grid(static_cast<unsigned>(std::min<int64_t>(p.rows, 1 << 20)),
+                  static_cast<unsigned>((p.n / 4 + 127) / 128));
+  launch("round_kernel", round_kernel, grid, 128, stream, p);
 }
 
 }  // namespace tandem::cuda

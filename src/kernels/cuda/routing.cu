@@ -111,6 +111,13 @@ __global__ void __launch_bounds__(32 * kTokensPerBlock) route_kernel(RouteParams
   const int lane = threadIdx.x % 32;
   const int64_t t = blockIdx.x * int64_t{kTokensPerBlock} + threadIdx.x / 32;
   if (t >= p.tokens) return;
+  if (p.slots != nullptr && p.slots[t] < 0) {
+    for (int i = lane; i < p.used; i += 32) {
+      p.ids[t * p.used + i] = -1;
+      p.weights[t * p.used + i] = 0.0F;
+    }
+    return;
+  }
   Shared& s = all[threadIdx.x / 32];
 
   for (int e = lane; e < p.experts; e += 32) {

@@ -24,6 +24,8 @@ struct RouteParams {
   int groups;  // equal groups, of which the groups_used best take part
   int groups_used;
   int tokens;
+  // [T] as AppendKvParams has them, or null: a padding row goes to expert -1, which is none.
+  const int32_t* slots = nullptr;
 };
 inline constexpr int kMaxRoutedExperts = 1024;
 void route(const RouteParams& params, cudaStream_t stream);

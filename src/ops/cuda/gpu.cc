@@ -20,6 +20,7 @@
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/routing.h"
 #include "ops/cuda/hand_offs.h"
+#include "ops/cuda/sampling.h"
 #include "ops/cuda/step.h"
 #include "platform/cuda/error.h"
 #include "platform/cuda/memory.h"
@@ -41,12 +42,15 @@ constexpr size_t kUploadBytes = size_t{64} << 20;
 // What a stack's kernels expect it to be.
 int rows_of(const Tensor& w) { return static_cast<int>(w.shape.inner(1)); }
 
-// Activations [rows, n] as bf16 in the workspace.
-__nv_bfloat16* rounded(Workspace::Scope& scope, const float* x, int64_t rows, int64_t n,
-                       cudaStream_t stream) {
-  auto* out = reinterpret_cast<__nv_bfloat16*>(
-      scope.bytes(static_cast<size_t>(rows * n) * sizeof(__nv_bfloat16)));
-  cuda::round_to_bf16(x, out, rows, n, stream);
+__nv_bfloat16* halves(std::byte* rounded) { return reinterpret_cast<__nv_bfloat16*>(rounded); }
+
+// Activations [rows, n] as products read them: as they come, or made in the workspace.
+cuda::ConstProductRows for_products(Workspace::Scope& scope, const Input& x, int64_t rows,
+                                    int64_t n, cudaStream_t stream) {
+  if (x.rounded != nullptr) return {reinterpret_cast<const __nv_bfloat16*>(x.rounded), n};
+  const cuda::ProductRows out = {
+      halves(scope.bytes(static_cast<size_t>(rows * n) * sizeof(__nv_bfloat16))), n};
+  cuda::round_for_products({.x = x.f32, .x_stride = n, .out = out, .n = n, .rows = rows}, stream);
   return out;
 }
 
@@ -173,7 +177,8 @@ class CudaGpu : public Gpu {
                     .y = {y.data, y.stride},
                     .n = weight.cols(),
                     .rows = static_cast<int>(rows),
-                    .epsilon = epsilon},
+                    .epsilon = epsilon,
+                    .rounded = {halves(y.rounded), y.stride}},
                    stream_.get());
   }
 
@@ -226,14 +231,18 @@ class CudaGpu : public Gpu {
                       stream_.get());
   }
 
-  void linear(Workspace& workspace, const float* x, int64_t tokens,
+  void linear(Workspace& workspace, Input x, int64_t tokens,
               std::span<const Projection> projections) override {
     Workspace::Scope scope(workspace);
     const int64_t k = projections.front().w.cols();
-    run_linear(x, rounded(scope, x, tokens, k, stream_.get()), k, tokens, projections);
+    const bool rounds = std::any_of(projections.begin(), projections.end(),
+                                    [](const auto& p) { return quant::has_panels(p.w.dtype); });
+    const cuda::ConstProductRows rows =
+        rounds ? for_products(scope, x, tokens, k, stream_.get()) : cuda::ConstProductRows();
+    run_linear(x.f32, rows, k, tokens, projections);
   }
 
-  void feed_forward(Workspace& workspace, const float* x, int64_t tokens, const Tensor& gate,
+  void feed_forward(Workspace& workspace, Input x, int64_t tokens, const Tensor& gate,
                     const Tensor& up, const Projection& down) override {
     Workspace::Scope scope(workspace);
     const int64_t k = gate.cols(), hidden = gate.rows();
@@ -241,50 +250,28 @@ class CudaGpu : public Gpu {
         !quant::has_panels(down.w.dtype)) {
       return feed_forward_in_floats(workspace, x, tokens, gate, up, down);
     }
-    const __nv_bfloat16* in = rounded(scope, x, tokens, k, stream_.get());
-    auto* between = reinterpret_cast<__nv_bfloat16*>(
-        scope.bytes(static_cast<size_t>(tokens * hidden) * sizeof(__nv_bfloat16)));
+    const cuda::ProductRows between = {
+        halves(scope.bytes(static_cast<size_t>(tokens * hidden) * sizeof(__nv_bfloat16))), hidden};
     cuda::linear_gated({.gate = gate.data,
                         .up = up.data,
                         .type = gate.dtype,
                         .n = static_cast<int>(hidden),
-                        .x = in,
-                        .x_stride = k,
+                        .x = for_products(scope, x, tokens, k, stream_.get()),
                         .k = static_cast<int>(k),
                         .tokens = static_cast<int>(tokens),
-                        .y = between,
-                        .y_stride = hidden},
+                        .y = between},
                        stream_.get());
     run_linear(nullptr, between, hidden, tokens, {&down, 1});
   }
 
   void linear_per_head(Workspace& workspace, HeadsView x, int64_t tokens, const Tensor& w,
                        HeadsView y) override {
-    Workspace::Scope scope(workspace);
-    // Whole rows of x, of which each head takes its columns.
-    const __nv_bfloat16* rows = rounded(scope, x.data, tokens, x.token_stride, stream_.get());
     const int64_t heads = w.shape.inner(2);
-    if (quant::has_panels(w.dtype)) {
-      cuda::linear_heads({.w = w.data,
-                          .type = w.dtype,
-                          .n = rows_of(w),
-                          .k = static_cast<int>(w.cols()),
-                          .heads = static_cast<int>(heads),
-                          .x = rows,
-                          .x_stride = x.token_stride,
-                          .x_head_stride = x.head_stride,
-                          .y = y.data,
-                          .y_stride = y.token_stride,
-                          .y_head_stride = y.head_stride,
-                          .tokens = static_cast<int>(tokens)},
-                         stream_.get());
-      return;
-    }
+    if (quant::has_panels(w.dtype)) return panels_per_head(workspace, x, tokens, w, y);
     for (int64_t h = 0; h < heads; ++h) {
       cuda::LinearParams params = {.matrices = {},
                                    .count = 1,
-                                   .x = rows + h * x.head_stride,
-                                   .x_stride = x.token_stride,
+                                   .x = {},
                                    .x_f32 = x.data + h * x.head_stride,
                                    .x_f32_stride = x.token_stride,
                                    .k = static_cast<int>(w.cols()),
@@ -298,6 +285,7 @@ class CudaGpu : public Gpu {
                             .add = false};
       cuda::linear(params, stream_.get());
     }
+    round_heads(y, tokens, heads, rows_of(w));
   }
 
   void append_kv(const KvLayer& layer, const float* k, const float* v) override {
@@ -313,8 +301,33 @@ class CudaGpu : public Gpu {
   }
 
   void attention(const KvLayer& layer, const float* q, float scale, float* out) override {
-    step_->attention(layer, q, scale, out, stream_.get());
+    step_->attention(layer, q, scale, {.f32 = out}, stream_.get());
   }
+
+  void grouped_attention(const KvLayer& layer, const GroupedProjections& in,
+                         Features out) override {
+    step_->grouped_attention(layer, in, out, stream_.get());
+  }
+
+  void latent_attention(Workspace& workspace, const KvLayer& layer, const LatentProjections& in,
+                        Features out) override {
+    Workspace::Scope scope(workspace);
+    const int64_t tokens = step_->tokens(), rank = layer.value_dim;
+    const int64_t head_dim = in.nope + layer.key_dim - rank;
+    float* latent = scope.floats(static_cast<size_t>(tokens * in.heads * rank));  // [T, H, kv_lora]
+    step_->store_latent(layer, in, stream_.get());
+    linear_per_head(workspace, {in.q.f32, in.heads * head_dim, head_dim, in.q.rounded}, tokens,
+                    in.k_b, {latent, in.heads * rank, rank});
+    step_->prepare_queries(layer, in, latent, stream_.get());
+    step_->attention(layer, nullptr, in.scale, out, stream_.get());
+  }
+
+  void prepare_sampling(int rows, int vocab) override { sampling_.emplace(rows, vocab); }
+  void sample(const float* logits, std::span<const SampleParams> rows,
+              std::span<uint8_t> taken) override {
+    sampling_->sample(logits, rows, taken, stream_.get());
+  }
+  SampleResult sampled(int row) override { return sampling_->result(row); }
 
   void route(const GpuRouting& r) override {
     cuda::route({.logits = r.logits,
@@ -328,7 +341,8 @@ class CudaGpu : public Gpu {
                  .scale = r.scale,
                  .groups = r.groups,
                  .groups_used = r.groups_used,
-                 .tokens = static_cast<int>(r.tokens)},
+                 .tokens = static_cast<int>(r.tokens),
+                 .slots = r.tokens == step_->tokens() ? step_->slots() : nullptr},
                 stream_.get());
   }
 
@@ -338,7 +352,7 @@ class CudaGpu : public Gpu {
     const int count = static_cast<int>(e.gate->shape.inner(2));
     const int hidden = rows_of(*e.gate);
     const int tokens = static_cast<int>(e.tokens);
-    const __nv_bfloat16* x = rounded(scope, e.x, e.tokens, width, stream_.get());
+    const cuda::ConstProductRows x = for_products(scope, e.x, e.tokens, width, stream_.get());
     cuda::run_experts({.gate = e.gate->data,
                        .up = e.up->data,
                        .down = e.down->data,
@@ -348,7 +362,6 @@ class CudaGpu : public Gpu {
                        .hidden = hidden,
                        .width = width,
                        .x = x,
-                       .x_stride = width,
                        .ids = e.ids,
                        .weights = e.weights,
                        .tokens = tokens,
@@ -371,12 +384,11 @@ class CudaGpu : public Gpu {
 
  private:
   // Matrices that read the same activations: as float32 for float32 weights, else as bf16.
-  void run_linear(const float* x, const __nv_bfloat16* x_bf16, int64_t k, int64_t tokens,
-                  std::span<const Projection> projections) {
+  void run_linear(const float* x, const cuda::ConstProductRows& x_rounded, int64_t k,
+                  int64_t tokens, std::span<const Projection> projections) {
     cuda::LinearParams params = {.matrices = {},
                                  .count = static_cast<int>(projections.size()),
-                                 .x = x_bf16,
-                                 .x_stride = k,
+                                 .x = x_rounded,
                                  .x_f32 = x,
                                  .x_f32_stride = k,
                                  .k = static_cast<int>(k),
@@ -390,14 +402,66 @@ class CudaGpu : public Gpu {
                               .bias = p.bias ? p.bias.f32() : nullptr,
                               .y = add ? p.residual : p.y,
                               .y_stride = p.w.rows(),
-                              .add = add};
+                              .add = add,
+                              .rounded = {halves(p.rounded), p.w.rows()}};
     }
     cuda::linear(params, stream_.get());
+    for (const Projection& p : projections) {
+      if (quant::has_panels(p.w.dtype)) continue;
+      round_heads({p.y, p.w.rows(), p.w.rows(), p.rounded}, tokens, 1, p.w.rows());
+    }
+  }
+
+  // The rounded form of results that the product did not write itself.
+  void round_heads(const HeadsView& y, int64_t tokens, int64_t heads, int64_t n) {
+    if (y.rounded == nullptr) return;
+    TANDEM_CHECK(y.token_stride == heads * n, "tokens of {} floats", y.token_stride);
+    cuda::round_for_products({.x = y.data,
+                              .x_stride = y.token_stride,
+                              .out = {halves(y.rounded), y.token_stride},
+                              .n = y.token_stride,
+                              .rows = tokens},
+                             stream_.get());
+  }
+
+  // Heads that are not whole blocks of 32 columns lie in another order in x's rounded form.
+  void panels_per_head(Workspace& workspace, const HeadsView& x, int64_t tokens, const Tensor& w,
+                       const HeadsView& y) {
+    Workspace::Scope scope(workspace);
+    const int64_t heads = w.shape.inner(2), k = w.cols(), n = w.shape.inner(1);
+    cuda::ConstProductRows rows = {halves(x.rounded), x.token_stride};
+    int64_t x_head_stride = x.head_stride;
+    if (x.rounded == nullptr || x.head_stride % 32 != 0) {
+      TANDEM_CHECK(x.token_stride == heads * x.head_stride, "{} heads of {} floats in {}", heads,
+                   x.head_stride, x.token_stride);
+      const cuda::ProductRows made = {
+          halves(scope.bytes(static_cast<size_t>(tokens * heads * k) * sizeof(__nv_bfloat16))), k};
+      cuda::round_for_products(
+          {.x = x.data, .x_stride = x.head_stride, .out = made, .n = k, .rows = tokens * heads},
+          stream_.get());
+      rows = {made.data, heads * k};
+      x_head_stride = k;
+    }
+    const bool rounds = y.rounded != nullptr && n % 32 == 0;
+    cuda::linear_heads({.w = w.data,
+                        .type = w.dtype,
+                        .n = static_cast<int>(n),
+                        .k = static_cast<int>(k),
+                        .heads = static_cast<int>(heads),
+                        .x = rows,
+                        .x_head_stride = x_head_stride,
+                        .y = y.data,
+                        .y_stride = y.token_stride,
+                        .y_head_stride = y.head_stride,
+                        .tokens = static_cast<int>(tokens),
+                        .rounded = {rounds ? halves(y.rounded) : nullptr, y.token_stride}},
+                       stream_.get());
+    if (!rounds) round_heads(y, tokens, heads, n);
   }
 
   // Float weights, or gate and up of different types: the fused kernel is for one panel type.
-  void feed_forward_in_floats(Workspace& workspace, const float* x, int64_t tokens,
-                              const Tensor& gate, const Tensor& up, const Projection& down) {
+  void feed_forward_in_floats(Workspace& workspace, Input x, int64_t tokens, const Tensor& gate,
+                              const Tensor& up, const Projection& down) {
     Workspace::Scope scope(workspace);
     const int64_t hidden = gate.rows();
     float* gated = scope.floats(static_cast<size_t>(tokens * hidden));  // [T, F]
@@ -430,6 +494,7 @@ class CudaGpu : public Gpu {
   std::vector<DeviceMemory> memory_;
   std::vector<PinnedMemory> pinned_;
   std::optional<StepOnDevice> step_;
+  std::optional<SamplingOnDevice> sampling_;
 };
 
 }  // namespace
@@ -448,15 +513,6 @@ std::unique_ptr<Gpu> open_gpu() {
   const platform::Gpus gpus = platform::find_gpus();
   if (gpus.list.empty()) throw Error("{}", gpus.missing);
   const platform::Gpu& gpu = gpus.list.front();
-  // What the products of many tokens take of shared memory, which compute capabilities 8.6, 8.9 and
-  // 12.0 do not have.
-  constexpr int kSharedBytes = 160 * 1024;
-  int shared = 0;
-  TANDEM_CUDA_CALL(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
-  if (shared < kSharedBytes) {
-    throw Error("no GPU for this program: {} has {} KB of shared memory a block, {} are needed",
-                gpu.name, shared / 1024, kSharedBytes / 1024);
-  }
   if (!cuda::has_code_for_device()) {
     throw Error(
         "no GPU for this program: it was not built for {} (compute capability {}.{}); configure "

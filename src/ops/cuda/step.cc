@@ -3,8 +3,10 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/decode_attention.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/prepare.h"
 #include "platform/cuda/error.h"
-#include "platform/gpu.h"
 
 namespace tandem::ops {
 namespace {
@@ -16,6 +18,12 @@ constexpr size_t kAlignment = 256;  // of the device's memory and of FlashInfer'
 
 cuda::GqaShape gqa_shape(const GpuSizes& s) {
   return {s.heads, s.cache.kv_heads, s.cache.key_dim, s.cache.page_size};
+}
+
+cuda::Rotation rotation(const Rotations& r) {
+  return {.table = r.table,
+          .dims = r.config.dims,
+          .interleaved = r.config.style == RopeStyle::kInterleaved};
 }
 
 }  // namespace
@@ -42,9 +50,7 @@ StepOnDevice::StepOnDevice(const GpuSizes& sizes)
       device_(bytes_),
       latent_(sizes.cache.shared_values) {
   if (latent_) {
-    if (cuda::has_mla_hopper() && platform::find_gpus().list.front().compute == 90) {
-      form_ = cuda::MlaForm::kHopper;
-    }
+    form_ = cuda::mla_form(cuda::compute_capability());
     launch_sizes_ = cuda::mla_sizes({sizes.heads, sizes.cache.page_size}, sizes.max_tokens);
     graph_sizes_ = launch_sizes_;
   } else {
@@ -58,6 +64,12 @@ StepOnDevice::StepOnDevice(const GpuSizes& sizes)
   plan_memory_ = DeviceMemory(plan_bytes);
   scratch_ = DeviceMemory(std::max(launch_sizes_.scratch_bytes, graph_sizes_.scratch_bytes));
   memory_ = {plan_staged_.data(), plan_memory_.data(), scratch_.data()};
+  decode_supported_ = !latent_ && cuda::decode_supports(gqa_shape(sizes));
+  if (!decode_supported_) return;
+  decode_partial_ = DeviceMemory(cuda::decode_partial_bytes(sizes.cache.key_dim));
+  decode_counters_ = DeviceMemory(static_cast<size_t>(sizes.max_sequences) *
+                                  static_cast<size_t>(sizes.cache.kv_heads) * sizeof(uint32_t));
+  TANDEM_CUDA_CALL(cudaMemset(decode_counters_.data(), 0, decode_counters_.bytes()));
 }
 
 StepOnDevice::Array StepOnDevice::add(int count) {
@@ -70,9 +82,14 @@ StepOnDevice::Array StepOnDevice::add(int count) {
 GpuStepArrays StepOnDevice::begin(const GpuStepLayout& layout, int rows, cudaStream_t stream) {
   lay_out(layout);
   if (rows > 0) pad(rows);
-  TANDEM_CUDA_CALL(
-      cudaMemcpyAsync(device_.data(), staged_.data(), bytes_, cudaMemcpyHostToDevice, stream));
-  make_plan(rows > 0 ? cuda::PlanFor::kGraph : cuda::PlanFor::kLaunch, stream);
+  // Pages lie last: what the step has no use for is not copied.
+  const auto pages = static_cast<size_t>(on_host(page_starts_)[requests_]);
+  TANDEM_CUDA_CALL(cudaMemcpyAsync(device_.data(), staged_.data(),
+                                   pages_.offset + pages * sizeof(int32_t), cudaMemcpyHostToDevice,
+                                   stream));
+  decodes_ = rows > 0 && decode_supported_;
+  plan_ = {};
+  if (!decodes_) make_plan(rows > 0 ? cuda::PlanFor::kGraph : cuda::PlanFor::kLaunch, stream);
   return {on_device(ids_), on_device(positions_), on_device(output_rows_)};
 }
 
@@ -128,7 +145,6 @@ void StepOnDevice::make_plan(cuda::PlanFor purpose, cudaStream_t stream) {
                                       requests_};
   const bool graph = purpose == cuda::PlanFor::kGraph;
   const cuda::AttentionSizes& sizes = graph ? graph_sizes_ : launch_sizes_;
-  plan_ = {};
   if (latent_) {
     plan_.mla =
         cuda::plan_mla({sizes_.heads, sizes_.cache.page_size}, batch, sizes, memory_, stream);
@@ -137,8 +153,68 @@ void StepOnDevice::make_plan(cuda::PlanFor purpose, cudaStream_t stream) {
   }
 }
 
-void StepOnDevice::attention(const KvLayer& layer, const float* q, float scale, float* out,
+void StepOnDevice::grouped_attention(const KvLayer& layer, const GroupedProjections& in,
+                                     Features out, cudaStream_t stream) const {
+  const int64_t width = int64_t{layer.kv_heads} * layer.key_dim;
+  const cuda::PrepareGqaParams prepare = {.q = {in.q, in.heads * layer.key_dim},
+                                          .k = {in.k, width},
+                                          .v = {in.v, width},
+                                          .q_norm = in.q_norm ? in.q_norm.f32() : nullptr,
+                                          .k_norm = in.k_norm ? in.k_norm.f32() : nullptr,
+                                          .epsilon = in.epsilon,
+                                          .rotation = rotation(in.rotations),
+                                          .slots = slots(),
+                                          .cache = cuda_cache(layer),
+                                          .queries = queries(),
+                                          .heads = sizes_.heads,
+                                          .tokens = tokens_};
+  if (!decodes_) {
+    cuda::prepare_gqa(prepare, stream);
+    return attention(layer, nullptr, in.scale, out, stream);
+  }
+  cuda::decode_gqa({.in = prepare,
+                    .page_starts = on_device(page_starts_),
+                    .pages = on_device(pages_),
+                    .last_page_keys = on_device(last_page_keys_),
+                    .scratch = {decode_partial_.as<float>(), decode_counters_.as<uint32_t>()},
+                    .scale = in.scale,
+                    .out = out.f32,
+                    .rounded = reinterpret_cast<__nv_bfloat16*>(out.rounded)},
+                   stream);
+}
+
+void StepOnDevice::store_latent(const KvLayer& layer, const LatentProjections& in,
+                                cudaStream_t stream) const {
+  cuda::store_latent({.rows = {in.kv, layer.key_dim},
+                      .norm = in.kv_norm.f32(),
+                      .epsilon = in.epsilon,
+                      .rotation = rotation(in.rotations),
+                      .slots = slots(),
+                      .cache = cuda_cache(layer),
+                      .tokens = tokens_},
+                     stream);
+}
+
+void StepOnDevice::prepare_queries(const KvLayer& layer, const LatentProjections& in,
+                                   const float* latent, cudaStream_t stream) const {
+  const int64_t rank = layer.value_dim, head_dim = in.nope + layer.key_dim - rank;
+  cuda::latent_queries({.latent = latent,
+                        .latent_token_stride = in.heads * rank,
+                        .latent_head_stride = rank,
+                        .rope = in.q.f32 + in.nope,
+                        .rope_token_stride = in.heads * head_dim,
+                        .rope_head_stride = head_dim,
+                        .rotation = rotation(in.rotations),
+                        .queries = queries(),
+                        .type = cuda_cache(layer).type,
+                        .heads = sizes_.heads,
+                        .tokens = tokens_},
+                       stream);
+}
+
+void StepOnDevice::attention(const KvLayer& layer, const float* q, float scale, Features out,
                              cudaStream_t stream) const {
+  auto* rounded = reinterpret_cast<__nv_bfloat16*>(out.rounded);
   if (latent_) {
     cuda::mla_attention({.shape = {sizes_.heads, layer.page_size},
                          .plan = plan_.mla,
@@ -146,10 +222,11 @@ void StepOnDevice::attention(const KvLayer& layer, const float* q, float scale, 
                          .memory = memory_,
                          .cache = cuda_cache(layer),
                          .q = q,
-                         .out = out,
+                         .out = out.f32,
                          .pages = on_device(pages_),
                          .tokens = tokens_,
-                         .scale = scale},
+                         .scale = scale,
+                         .rounded = rounded},
                         stream);
     return;
   }
@@ -158,14 +235,15 @@ void StepOnDevice::attention(const KvLayer& layer, const float* q, float scale, 
                        .memory = memory_,
                        .cache = cuda_cache(layer),
                        .q = q,
-                       .out = out,
+                       .out = out.f32,
                        .token_starts = on_device(token_starts_),
                        .page_starts = on_device(page_starts_),
                        .pages = on_device(pages_),
                        .last_page_keys = on_device(last_page_keys_),
                        .requests = requests_,
                        .tokens = tokens_,
-                       .scale = scale},
+                       .scale = scale,
+                       .rounded = rounded},
                       stream);
 }
 

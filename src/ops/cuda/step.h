@@ -31,8 +31,16 @@ class StepOnDevice {
 
   int tokens() const { return tokens_; }
   const int32_t* slots() const { return on_device(slots_); }  // [T] page * page_size + place
-  void attention(const KvLayer& layer, const float* q, float scale, float* out,
+  // q null: the queries are in queries() already.
+  void attention(const KvLayer& layer, const float* q, float scale, Features out,
                  cudaStream_t stream) const;
+  void grouped_attention(const KvLayer& layer, const GroupedProjections& in, Features out,
+                         cudaStream_t stream) const;
+  // What stands before attention: the cache's new rows, and queries().
+  void store_latent(const KvLayer& layer, const LatentProjections& in, cudaStream_t stream) const;
+  // latent: [T, H, kv_lora] the queries in the cache's space
+  void prepare_queries(const KvLayer& layer, const LatentProjections& in, const float* latent,
+                       cudaStream_t stream) const;
 
  private:
   // Arrays lie one after the other, in page-locked memory and on the device at the same offsets, so
@@ -47,6 +55,7 @@ class StepOnDevice {
   }
   void lay_out(const GpuStepLayout& layout);
   void pad(int rows);
+  std::byte* queries() const { return memory_.scratch; }
   void make_plan(cuda::PlanFor purpose, cudaStream_t stream);
 
   GpuSizes sizes_;
@@ -62,10 +71,13 @@ class StepOnDevice {
   cuda::AttentionSizes launch_sizes_ = {}, graph_sizes_ = {};
   platform::cuda::PinnedMemory plan_staged_;
   platform::cuda::DeviceMemory plan_memory_, scratch_;
+  bool decode_supported_;
+  platform::cuda::DeviceMemory decode_partial_, decode_counters_;
   cuda::AttentionMemory memory_ = {};
   Plan plan_;
   int tokens_ = 0;
   int requests_ = 0;
+  bool decodes_ = false;  // padded rows of one token each, which need no plan
 };
 
 }  // namespace tandem::ops

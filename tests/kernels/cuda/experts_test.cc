@@ -2,6 +2,7 @@
 #include "kernels/cuda/experts.h"
 
 #include "kernels/cuda/experts_group.h"
+#include "kernels/cuda/linear_kernels.h"
 #include "tests/kernels/cuda/weights.h"
 
 namespace tandem::cuda {
@@ -94,13 +95,14 @@ std::vector<double> run_expert(const Layer& layer, int expert, const float* x) {
   return out;
 }
 
-void check_layer(const Layer& layer, int tokens, int used, cudaStream_t stream) {
+void check_layer(const Layer& layer, int tokens, int used, cudaStream_t stream,
+                 int shared_bytes = 0) {
   const int padding = tokens > 2 ? 1 : 0;
   const auto ids = random_ids(tokens, used, layer.experts, padding, 33);
   const auto x = testing::random_floats(static_cast<size_t>(tokens) * layer.width, 34, 0.1F);
   std::vector<float> weights = testing::random_floats(ids.size(), 35, 0.5F);
   const auto residual = testing::random_floats(x.size(), 36, 0.01F);
-  const DeviceVector<__nv_bfloat16> device_x(testing::to_bf16(x));
+  const DeviceVector<__nv_bfloat16> device_x(testing::for_products(x));
   const DeviceVector<int32_t> device_ids(ids);
   const DeviceVector<float> device_weights(weights);
   DeviceVector<float> out(x.size());
@@ -116,14 +118,14 @@ void check_layer(const Layer& layer, int tokens, int used, cudaStream_t stream) 
                  .experts = layer.experts,
                  .hidden = layer.hidden,
                  .width = layer.width,
-                 .x = device_x.data(),
-                 .x_stride = layer.width,
+                 .x = {device_x.data(), layer.width},
                  .ids = device_ids.data(),
                  .weights = device_weights.data(),
                  .tokens = tokens,
                  .used = used,
                  .residual = out.data(),
-                 .workspace = workspace.data()},
+                 .workspace = workspace.data(),
+                 .shared_bytes = shared_bytes},
                 stream);
     return out.host();
   };
@@ -159,10 +161,14 @@ TEST_F(Experts, AnyNumberOfTokens) {
   for (const int tokens : {1, 2, 5, 8, 17, 33, 150, 500}) check_layer(layer, tokens, 4, stream());
 }
 
-TEST_F(Experts, EveryType) {
+TEST_F(Experts, EveryTypeWithAnySharedMemory) {
   for (const DType type : testing::kPanelTypes) {
     const Layer layer(type, type, 5, 256, 256);
-    for (const int tokens : {3, 70}) check_layer(layer, tokens, 2, stream());
+    for (const int tokens : {3, 70}) {
+      for (const int bytes : {0, kSmallSharedBytes}) {
+        check_layer(layer, tokens, 2, stream(), bytes);
+      }
+    }
   }
 }
 

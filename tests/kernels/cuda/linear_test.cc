@@ -2,6 +2,7 @@
 // rows decoded to exactly the values of the scalar definition.
 #include "kernels/cuda/linear.h"
 
+#include "kernels/cuda/linear_kernels.h"
 #include "kernels/cuda/quant_rows.h"
 #include "tests/kernels/cuda/weights.h"
 
@@ -20,11 +21,11 @@ struct Case {
   int tokens, n, k;
 };
 
-// Activations in bf16; [T, k].
+// Activations for products; [T, k].
 struct Inputs {
   Inputs(int tokens, int k, uint32_t seed)
       : floats(testing::random_floats(static_cast<size_t>(tokens) * k, seed)),
-        values(testing::to_bf16(floats)),
+        values(testing::for_products(floats)),
         device(values),
         device_floats(floats) {}
   std::vector<float> floats;
@@ -46,8 +47,7 @@ TEST_F(Linear, EveryPanelTypeAtOddSizes) {
       const auto run = [&](bool add) {
         linear({.matrices = {{w.data(), type, n, device_bias.data(), y.data(), stride, add}},
                 .count = 1,
-                .x = x.device.data(),
-                .x_stride = k,
+                .x = {x.device.data(), k},
                 .x_f32 = nullptr,
                 .x_f32_stride = 0,
                 .k = k,
@@ -89,8 +89,7 @@ TEST_F(Linear, LongRowsOfManyTiles) {
     DeviceVector<float> y(static_cast<size_t>(tokens) * n);
     linear({.matrices = {{w.data(), type, n, nullptr, y.data(), n, false}},
             .count = 1,
-            .x = x.device.data(),
-            .x_stride = k,
+            .x = {x.device.data(), k},
             .x_f32 = nullptr,
             .x_f32_stride = 0,
             .k = k,
@@ -121,8 +120,7 @@ TEST_F(Linear, EachHeadHasItsMatrixAndItsColumns) {
                     .n = n,
                     .k = k,
                     .heads = heads,
-                    .x = x.device.data(),
-                    .x_stride = int64_t{heads} * x_head,
+                    .x = {x.device.data(), int64_t{heads} * x_head},
                     .x_head_stride = x_head,
                     .y = y.data(),
                     .y_stride = int64_t{heads} * y_head,
@@ -148,6 +146,114 @@ TEST_F(Linear, EachHeadHasItsMatrixAndItsColumns) {
   }
 }
 
+// The kernels for devices with less shared memory compute what the others do, but for the order of
+// sums.
+TEST_F(Linear, LittleSharedMemoryIsEnough) {
+  for (const DType type : testing::kPanelTypes) {
+    const int n = 96, k = odd_columns(type), heads = 2;
+    const DeviceStack w(type, heads, n, k, 40), up(type, 1, n, k, 41);
+    for (const int tokens : {1, 9, 30, 66, 150}) {
+      const Inputs x(tokens, heads * k, 42);
+      const size_t count = static_cast<size_t>(tokens * heads * n);
+      std::vector<float> plain[2], per_head[2];
+      std::vector<__nv_bfloat16> gated[2];
+      for (const int i : {0, 1}) {
+        const int bytes = i == 0 ? 0 : kSmallSharedBytes;
+        DeviceVector<float> y(count), y_heads(count);
+        DeviceVector<__nv_bfloat16> y_gated(count);
+        linear({.matrices = {{w.data(), type, n, nullptr, y.data(), n, false}},
+                .count = 1,
+                .x = {x.device.data(), heads * k},
+                .x_f32 = nullptr,
+                .x_f32_stride = 0,
+                .k = k,
+                .tokens = tokens,
+                .shared_bytes = bytes},
+               stream());
+        linear_heads({.w = w.data(),
+                      .type = type,
+                      .n = n,
+                      .k = k,
+                      .heads = heads,
+                      .x = {x.device.data(), heads * k},
+                      .x_head_stride = k,
+                      .y = y_heads.data(),
+                      .y_stride = heads * n,
+                      .y_head_stride = n,
+                      .tokens = tokens,
+                      .shared_bytes = bytes},
+                     stream());
+        linear_gated({.gate = w.data(),
+                      .up = up.data(),
+                      .type = type,
+                      .n = n,
+                      .x = {x.device.data(), heads * k},
+                      .k = k,
+                      .tokens = tokens,
+                      .y = {y_gated.data(), n},
+                      .shared_bytes = bytes},
+                     stream());
+        plain[i] = y.host();
+        per_head[i] = y_heads.host();
+        gated[i] = y_gated.host();
+      }
+      float largest = 0.0F, largest_gated = 0.0F;
+      for (size_t i = 0; i < count; ++i) {
+        largest = std::max(largest, std::fabs(per_head[0][i]));
+        largest_gated = std::max(largest_gated, std::fabs(__bfloat162float(gated[0][i])));
+      }
+      for (size_t i = 0; i < count; ++i) {
+        ASSERT_NEAR(plain[1][i], plain[0][i], 2e-6 * largest) << testing::name_of(type) << tokens;
+        ASSERT_NEAR(per_head[1][i], per_head[0][i], 2e-6 * largest) << testing::name_of(type);
+        ASSERT_NEAR(__bfloat162float(gated[1][i]), __bfloat162float(gated[0][i]),
+                    0x1p-8 * largest_gated)
+            << testing::name_of(type) << ", " << tokens << " tokens";
+      }
+    }
+  }
+}
+
+// Results that further products read are the rounded results.
+TEST_F(Linear, WritesItsResultsForFurtherProducts) {
+  const DType type = DType::kQ4_K;
+  const int n = 96, k = 512, heads = 3;
+  const DeviceStack w(type, heads, n, k, 43);
+  for (const int tokens : {1, 12, 40, 90}) {
+    const Inputs x(tokens, heads * k, 44);
+    const size_t count = static_cast<size_t>(tokens * heads * n);
+    DeviceVector<float> y(count), y_heads(count);
+    DeviceVector<__nv_bfloat16> rounded(count), rounded_heads(count);
+    linear({.matrices = {{w.data(), type, n, nullptr, y.data(), n, false, {rounded.data(), n}}},
+            .count = 1,
+            .x = {x.device.data(), heads * k},
+            .x_f32 = nullptr,
+            .x_f32_stride = 0,
+            .k = k,
+            .tokens = tokens},
+           stream());
+    linear_heads({.w = w.data(),
+                  .type = type,
+                  .n = n,
+                  .k = k,
+                  .heads = heads,
+                  .x = {x.device.data(), heads * k},
+                  .x_head_stride = k,
+                  .y = y_heads.data(),
+                  .y_stride = heads * n,
+                  .y_head_stride = n,
+                  .tokens = tokens,
+                  .rounded = {rounded_heads.data(), heads * n}},
+                 stream());
+    const auto bits_of = [](const std::vector<__nv_bfloat16>& v) {
+      std::vector<float> floats;
+      for (const __nv_bfloat16 half : v) floats.push_back(__bfloat162float(half));
+      return floats;
+    };
+    EXPECT_EQ(bits_of(rounded.host()), bits_of(testing::for_products(y.host()))) << tokens;
+    EXPECT_EQ(bits_of(rounded_heads.host()), bits_of(testing::for_products(y_heads.host())));
+  }
+}
+
 TEST_F(Linear, MatricesOfSeveralTypesShareAnInput) {
   const int k = 512;
   const DType types[] = {DType::kQ4_K, DType::kF32, DType::kQ6_K, DType::kQ4_K};
@@ -156,8 +262,7 @@ TEST_F(Linear, MatricesOfSeveralTypesShareAnInput) {
     const Inputs x(tokens, k, 6);
     LinearParams params = {.matrices = {},
                            .count = 4,
-                           .x = x.device.data(),
-                           .x_stride = k,
+                           .x = {x.device.data(), k},
                            .x_f32 = x.device_floats.data(),
                            .x_f32_stride = k,
                            .k = k,
@@ -189,27 +294,24 @@ TEST_F(Linear, MatricesOfSeveralTypesShareAnInput) {
 
 TEST_F(Linear, FloatWeights) {
   for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
-    for (const Case& c : {Case{1, 64, 2048}, Case{11, 35, 264}}) {
+    for (const Case& c : {Case{1, 64, 2048}, Case{11, 35, 264}, Case{70, 35, 264}}) {
       const DeviceStack w(type, 1, c.n, c.k, 8);
       const Inputs x(c.tokens, c.k, 9);
-      for (const bool floats : {false, true}) {
-        DeviceVector<float> y(static_cast<size_t>(c.tokens) * 64);
-        linear({.matrices = {{w.data(), type, c.n, nullptr, y.data(), 64, false}},
-                .count = 1,
-                .x = x.device.data(),
-                .x_stride = c.k,
-                .x_f32 = floats ? x.device_floats.data() : nullptr,
-                .x_f32_stride = c.k,
-                .k = c.k,
-                .tokens = c.tokens},
-               stream());
-        const auto values = y.host();
-        for (int t = 0; t < c.tokens; ++t) {
-          for (int i = 0; i < c.n; ++i) {
-            const auto expected = testing::dot(w.row(0, i), x.floats.data() + t * c.k, c.k);
-            ASSERT_NEAR(values[static_cast<size_t>(t) * 64 + i], expected.value,
-                        (floats ? 1e-5 : testing::kFewError) * expected.size);
-          }
+      DeviceVector<float> y(static_cast<size_t>(c.tokens) * 64);
+      linear({.matrices = {{w.data(), type, c.n, nullptr, y.data(), 64, false}},
+              .count = 1,
+              .x = {},
+              .x_f32 = x.device_floats.data(),
+              .x_f32_stride = c.k,
+              .k = c.k,
+              .tokens = c.tokens},
+             stream());
+      const auto values = y.host();
+      for (int t = 0; t < c.tokens; ++t) {
+        for (int i = 0; i < c.n; ++i) {
+          const auto expected = testing::dot(w.row(0, i), x.floats.data() + t * c.k, c.k);
+          ASSERT_NEAR(values[static_cast<size_t>(t) * 64 + i], expected.value,
+                      1e-5 * expected.size);
         }
       }
     }
@@ -219,7 +321,7 @@ TEST_F(Linear, FloatWeights) {
 TEST_F(Linear, GatedEqualsItsParts) {
   for (const DType type : testing::kPanelTypes) {
     for (const int tokens : {1, 8, 13, 31, 50, 129}) {
-      const int n = 72, k = odd_columns(type);
+      const int n = 96, k = odd_columns(type);
       const DeviceStack gate(type, 1, n, k, 10), up(type, 1, n, k, 11);
       const Inputs x(tokens, k, 12);
       DeviceVector<__nv_bfloat16> y(static_cast<size_t>(tokens) * n);
@@ -227,12 +329,10 @@ TEST_F(Linear, GatedEqualsItsParts) {
                     .up = up.data(),
                     .type = type,
                     .n = n,
-                    .x = x.device.data(),
-                    .x_stride = k,
+                    .x = {x.device.data(), k},
                     .k = k,
                     .tokens = tokens,
-                    .y = y.data(),
-                    .y_stride = n},
+                    .y = {y.data(), n}},
                    stream());
       const auto values = y.host();
       const double bound = tokens <= 32 ? testing::kFewError : testing::kManyError;
@@ -245,8 +345,8 @@ TEST_F(Linear, GatedEqualsItsParts) {
           const double error = 1.1 * bound * a.size * std::fabs(b.value) +
                                (std::fabs(silu) + 1.1 * bound * a.size) * bound * b.size +
                                0x1p-8 * std::fabs(silu * b.value) + 1e-6;
-          ASSERT_NEAR(__bfloat162float(values[static_cast<size_t>(t) * n + i]), silu * b.value,
-                      error)
+          const auto at = static_cast<size_t>(t * n + product_place(i));
+          ASSERT_NEAR(__bfloat162float(values[at]), silu * b.value, error)
               << testing::name_of(type) << ", " << tokens << " tokens: [" << t << ", " << i << "]";
         }
       }
@@ -299,13 +399,14 @@ TEST_F(Linear, RowsDecodeToTheScalarValues) {
 }
 
 TEST_F(Linear, RoundsToNearest) {
-  const auto x = testing::random_floats(3 * 36, 14);
+  const auto x = testing::random_floats(3 * 96, 14);
   const DeviceVector<float> device(x);
   DeviceVector<__nv_bfloat16> out(x.size());
-  round_to_bf16(device.data(), out.data(), 3, 36, stream());
-  const auto values = out.host();
+  round_for_products(
+      {.x = device.data(), .x_stride = 96, .out = {out.data(), 96}, .n = 96, .rows = 3}, stream());
+  const auto values = out.host(), expected = testing::for_products(x);
   for (size_t i = 0; i < x.size(); ++i) {
-    ASSERT_EQ(__bfloat162float(values[i]), __bfloat162float(__float2bfloat16(x[i])));
+    ASSERT_EQ(__bfloat162float(values[i]), __bfloat162float(expected[i]));
   }
 }
 

@@ -94,6 +94,35 @@ TEST_F(DeviceRouting, EqualsTheCpuForEachModelKind) {
   }
 }
 
+TEST_F(DeviceRouting, PaddingGoesToNoExpert) {
+  const int experts = 16, used = 3, tokens = 5;
+  const auto logits = random_floats(static_cast<size_t>(tokens * experts), 3);
+  const std::vector<int32_t> slots = {4, -1, 0, 9, -1};
+  DeviceVector<float> device_logits(logits), weights(static_cast<size_t>(tokens * used));
+  DeviceVector<int32_t> ids(weights.host().size()), device_slots(slots);
+  route({.logits = device_logits.data(),
+         .selection_bias = nullptr,
+         .ids = ids.data(),
+         .weights = weights.data(),
+         .experts = experts,
+         .used = used,
+         .gating = cuda::Gating::kSoftmax,
+         .normalise = true,
+         .scale = 1.0F,
+         .groups = 1,
+         .groups_used = 1,
+         .tokens = tokens,
+         .slots = device_slots.data()},
+        stream());
+  const auto chosen = ids.host();
+  const auto shares = weights.host();
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    const bool padding = slots[i / used] < 0;
+    EXPECT_EQ(chosen[i] == -1, padding) << i;
+    EXPECT_EQ(shares[i] == 0.0F, padding) << i;
+  }
+}
+
 // Ties, both zeros, infinities and NaNs go by the CPU's rules.
 TEST_F(DeviceRouting, EqualsTheCpuForSpecialValues) {
   const float inf = std::numeric_limits<float>::infinity(), nan = std::nanf("");

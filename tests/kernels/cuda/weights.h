@@ -46,9 +46,12 @@ class DeviceStack {
   DeviceVector<std::byte> memory_;
 };
 
-inline std::vector<__nv_bfloat16> to_bf16(const std::vector<float>& x) {
+// Rows whose width is a multiple of 32, one after the other.
+inline std::vector<__nv_bfloat16> for_products(const std::vector<float>& x) {
   std::vector<__nv_bfloat16> out(x.size());
-  for (size_t i = 0; i < x.size(); ++i) out[i] = __float2bfloat16(x[i]);
+  for (size_t i = 0; i < x.size(); ++i) {
+    out[static_cast<size_t>(product_place(static_cast<int64_t>(i)))] = __float2bfloat16(x[i]);
+  }
   return out;
 }
 

@@ -105,6 +105,12 @@ GqaScratch cut_gqa_scratch(const GqaParams& p) {
           .partial = p.memory.scratch + query_bytes(p.shape, p.tokens)};
 }
 
+bool merges(const GqaPlan& plan) {
+  library::PrefillPlanInfo info;
+  info.FromVector({plan.words.begin(), plan.words.end()});
+  return info.split_kv;
+}
+
 }  // namespace flashinfer
 
 void gqa_attention(const GqaParams& p, cudaStream_t stream) {
@@ -125,6 +131,11 @@ void gqa_attention(const GqaParams& p, cudaStream_t stream) {
     flashinfer::launch_gqa_64(p, stream);
   } else {
     flashinfer::launch_gqa_128(p, stream);
+  }
+  if (p.rounded != nullptr && !flashinfer::merges(p.plan)) {
+    round_for_products(
+        {.x = p.out, .x_stride = width, .out = {p.rounded, width}, .n = width, .rows = p.tokens},
+        stream);
   }
 }
 

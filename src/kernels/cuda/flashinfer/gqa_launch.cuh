@@ -13,10 +13,11 @@
 #include "kernels/cuda/launch.h"
 
 // The library merges partial results of 16-bit floats only; its template does not compile for
-// others.
+// others. Where it would have the merged logarithms written, which nobody asks for, the outputs for
+// products go (make_params).
 template <>
 inline cudaError_t flashinfer::VariableLengthMergeStates<float, float, int32_t>(
-    float* partial, float* lse, int32_t* starts, float* merged, float*, uint32_t max_rows,
+    float* partial, float* lse, int32_t* starts, float* merged, float* rounded, uint32_t max_rows,
     uint32_t* rows, uint32_t heads, uint32_t dim, bool, cudaStream_t stream) {
   tandem::cuda::merge_attention({.partial = partial,
                                  .lse = lse,
@@ -25,7 +26,8 @@ inline cudaError_t flashinfer::VariableLengthMergeStates<float, float, int32_t>(
                                  .rows = rows,
                                  .max_rows = static_cast<int>(max_rows),
                                  .heads = static_cast<int>(heads),
-                                 .dim = static_cast<int>(dim)},
+                                 .dim = static_cast<int>(dim),
+                                 .rounded = reinterpret_cast<__nv_bfloat16*>(rounded)},
                                 stream);
   return cudaSuccess;
 }
@@ -55,7 +57,8 @@ Params<Half> make_params(const GqaParams& p, const library::PrefillPlanInfo& pla
   };
   const int heads = p.shape.heads, dim = p.shape.dim;
   Params<Half> params(reinterpret_cast<Half*>(cut_gqa_scratch(p).queries), paged_cache<Half>(p),
-                      nullptr, readable(p.token_starts), nullptr, nullptr, p.out, nullptr, nullptr,
+                      nullptr, readable(p.token_starts), nullptr, nullptr, p.out,
+                      plan.split_kv ? reinterpret_cast<float*>(p.rounded) : nullptr, nullptr,
                       static_cast<uint32_t>(heads), heads * dim, dim, /*window_left=*/-1,
                       /*logits_soft_cap=*/0.0F, p.scale, /*rope_scale=*/1.0F, /*rope_theta=*/1e4F);
   int32_t* none = nullptr;

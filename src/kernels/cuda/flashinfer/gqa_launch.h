@@ -12,6 +12,8 @@ struct GqaScratch {
   std::byte* partial;
 };
 GqaScratch cut_gqa_scratch(const GqaParams& params);
+// Whether the plan splits keys, so that partial results are merged.
+bool merges(const GqaPlan& plan);
 
 void launch_gqa_64(const GqaParams& params, cudaStream_t stream);
 void launch_gqa_128(const GqaParams& params, cudaStream_t stream);

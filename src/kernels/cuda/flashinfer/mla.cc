@@ -82,7 +82,8 @@ void mla_attention(const MlaParams& p, cudaStream_t stream) {
              .out_stride = output_width,
              .n = output_width,
              .rows = p.tokens,
-             .type = p.cache.type},
+             .type = p.cache.type,
+             .rounded = {p.rounded, output_width}},
             stream);
 }
 

@@ -1,0 +1,264 @@
+// The engine on a GPU with small cuts of known models, random weights: graphs against the same
+// steps without, sampling there against the CPU's, steadiness, and how a failure shows. Skipped
+// where there is no GPU.
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "engine/load.h"
+#include "gguf/synthetic.h"
+#include "ops/sample.h"
+#include "platform/gpu.h"
+
+namespace tandem::engine {
+namespace {
+
+constexpr int kMostSequences = 64;
+
+Options gpu_options() {
+  Options options;
+  options.threads = 2;
+  options.device = "cuda";
+  options.cache_tokens = 64 * kMostSequences;
+  options.page_size = 64;
+  options.max_step_tokens = 256;
+  options.max_step_sequences = kMostSequences;
+  return options;
+}
+
+class GpuEngineTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    const platform::Gpus gpus = platform::find_gpus();
+    if (gpus.list.empty()) GTEST_SKIP() << gpus.missing;
+  }
+};
+
+// Sequences of one page each, which join with a prompt, generate, and leave.
+class Traffic {
+ public:
+  struct Sequence {
+    int32_t page;
+    std::vector<TokenId> tokens;  // prompt, then output
+    int32_t prompt, done;         // done: tokens whose keys are stored
+    SamplingParams sampling;
+  };
+
+  explicit Traffic(const EngineInfo& info) : vocab_(info.vocab_size) {
+    for (int32_t page = 0; page < kMostSequences; ++page) free_.push_back(page);
+  }
+
+  void join(int32_t prompt, const SamplingParams& sampling) {
+    Sequence s = {free_.back(), {}, prompt, 0, sampling};
+    free_.pop_back();
+    for (int32_t i = 0; i < prompt; ++i) s.tokens.push_back(token());
+    s.sampling.seed = bits_();
+    live_.push_back(std::move(s));
+  }
+  void leave(size_t i) {
+    free_.push_back(live_[i].page);
+    live_.erase(live_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  size_t live() const { return live_.size(); }
+  const Sequence& at(size_t i) const { return live_[i]; }
+  uint32_t random() { return bits_(); }
+  TokenId token() { return static_cast<TokenId>(bits_() % static_cast<uint32_t>(vocab_)); }
+
+  // The batch of all live sequences; valid until the next call.
+  Batch batch() {
+    flat_.clear();
+    slices_.clear();
+    for (const Sequence& s : live_) {
+      const auto first = static_cast<size_t>(s.done);
+      flat_.insert(flat_.end(), s.tokens.begin() + s.done, s.tokens.end());
+      slices_.push_back({.num_tokens = static_cast<int32_t>(s.tokens.size() - first),
+                         .position = s.done,
+                         .pages = {&s.page, 1},
+                         .sample = true,
+                         .sampling = &s.sampling,
+                         .history = s.tokens,
+                         .prompt_tokens = s.prompt,
+                         .banned = {}});
+    }
+    return {.tokens = flat_, .sequences = slices_};
+  }
+  void advance(const StepResult& result) {
+    for (size_t i = 0; i < live_.size(); ++i) {
+      live_[i].done = static_cast<int32_t>(live_[i].tokens.size());
+      live_[i].tokens.push_back(result.tokens[i].token);
+    }
+  }
+
+ private:
+  int32_t vocab_;
+  std::mt19937 bits_{1};
+  std::vector<int32_t> free_;
+  std::vector<Sequence> live_;
+  std::vector<TokenId> flat_;
+  std::vector<SequenceSlice> slices_;
+};
+
+// 1 to 64 sequences, one more each step and then one fewer, with somebody leaving and joining
+// besides. Prompts are one token long, so that every step only generates.
+TEST_P(GpuEngineTest, ReplayEqualsTheSameStepWithoutGraphs) {
+  const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 2);
+  Options options = gpu_options();
+  const std::unique_ptr<LocalEngine> replays = load(*file, options);
+  options.use_cuda_graph = false;
+  const std::unique_ptr<LocalEngine> plain = load(*file, options);
+  Traffic traffic(replays->info());
+  for (int step = 0; step < 2 * kMostSequences - 1; ++step) {
+    const int wanted = step < kMostSequences ? step + 1 : 2 * kMostSequences - 1 - step;
+    if (traffic.live() > 1) traffic.leave(traffic.random() % traffic.live());
+    while (traffic.live() > static_cast<size_t>(wanted)) traffic.leave(0);
+    while (traffic.live() < static_cast<size_t>(wanted))
+      traffic.join(1, {.temperature = 0.0F, .logit_bias = {}});
+    const Batch batch = traffic.batch();
+    const StepResult result = replays->step(batch);
+    const StepResult expected = plain->step(batch);
+    for (size_t i = 0; i < traffic.live(); ++i) {
+      const auto row = static_cast<int32_t>(i);
+      const std::span<const float> a = replays->logits(row), b = plain->logits(row);
+      ASSERT_TRUE(std::equal(a.begin(), a.end(), b.begin()))
+          << "sequence " << i << " of " << wanted << " in step " << step;
+      ASSERT_EQ(result.tokens[i].token, expected.tokens[i].token);
+    }
+    traffic.advance(result);
+  }
+}
+
+// Every setting, prompts and generation mixed: tokens are those that the CPU draws from the same
+// logits.
+TEST_P(GpuEngineTest, SamplesTheCpusTokens) {
+  const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 1);
+  const std::unique_ptr<LocalEngine> engine = load(*file, gpu_options());
+  const std::vector<SamplingParams> kinds = {
+      {.temperature = 0.0F, .logit_bias = {}},
+      {.temperature = 0.8F, .top_k = 40, .top_p = 0.95F, .logit_bias = {}},
+      {.temperature = 1.2F, .min_p = 0.02F, .logit_bias = {}},
+      {.temperature = 0.0F, .top_logprobs = 5, .logit_bias = {}},
+      {.temperature = 0.7F,
+       .repetition_penalty = 1.3F,
+       .frequency_penalty = 0.2F,
+       .logit_bias = {}},
+      {.temperature = 1.0F, .top_logprobs = 20, .logit_bias = {{7, 4.0F}, {11, -3.0F}}},
+      // Twice the same token: left to the CPU.
+      {.temperature = 1.0F, .logit_bias = {{7, 4.0F}, {7, 4.0F}}},
+  };
+  Traffic traffic(engine->info());
+  ops::SampleScratch scratch(engine->info().vocab_size);
+  int drawn = 0;
+  for (int step = 0; step < 24; ++step) {
+    if (traffic.live() > 12) traffic.leave(traffic.random() % traffic.live());
+    const SamplingParams& kind = kinds[static_cast<size_t>(step) % kinds.size()];
+    traffic.join(1 + static_cast<int32_t>(traffic.random() % 9), kind);
+    const StepResult result = engine->step(traffic.batch());
+    for (size_t i = 0; i < traffic.live(); ++i) {
+      const Traffic::Sequence& s = traffic.at(i);
+      const std::span<const float> logits = engine->logits(static_cast<int32_t>(i));
+      const ops::SampleResult expected =
+          ops::sample(logits.data(), engine->info().vocab_size,
+                      {.temperature = s.sampling.temperature,
+                       .top_k = s.sampling.top_k,
+                       .top_p = s.sampling.top_p,
+                       .min_p = s.sampling.min_p,
+                       .repetition_penalty = s.sampling.repetition_penalty,
+                       .frequency_penalty = s.sampling.frequency_penalty,
+                       .seed = s.sampling.seed,
+                       .position = static_cast<int32_t>(s.tokens.size()),
+                       .top_logprobs = s.sampling.top_logprobs,
+                       .logit_bias = s.sampling.logit_bias,
+                       .history = s.tokens,
+                       .prompt_tokens = s.prompt},
+                      scratch);
+      const SampledToken& token = result.tokens[i];
+      ASSERT_EQ(token.token, expected.token) << "step " << step << ", sequence " << i;
+      EXPECT_NEAR(token.logprob, expected.logprob, 1e-5);
+      ASSERT_EQ(token.top.size(), expected.top.size());
+      for (size_t k = 0; k < token.top.size(); ++k) {
+        EXPECT_EQ(token.top[k].token, expected.top[k].token);
+        EXPECT_NEAR(token.top[k].logprob, expected.top[k].logprob, 1e-5);
+      }
+      ++drawn;
+    }
+    traffic.advance(result);
+  }
+  EXPECT_GT(drawn, 200);
+}
+
+int64_t resident_bytes() {
+  int64_t pages = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> pages >> resident;
+  return resident * 4096;
+}
+
+// Neither side's memory grows, whatever the traffic: after the first thousand of 10 000 steps
+// nothing more is taken.
+TEST_P(GpuEngineTest, TenThousandStepsTakeNoMemory) {
+  const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 1);
+  const std::unique_ptr<LocalEngine> engine = load(*file, gpu_options());
+  Traffic traffic(engine->info());
+  int64_t device = 0, host = 0;
+  for (int step = 0; step < 10000; ++step) {
+    for (size_t i = traffic.live(); i-- > 0;) {
+      if (traffic.at(i).tokens.size() > 50 || traffic.random() % 64 == 0) traffic.leave(i);
+    }
+    while (traffic.live() < 1 + traffic.random() % 8) {
+      const float temperature = traffic.random() % 2 == 0 ? 0.0F : 1.0F;
+      traffic.join(1 + static_cast<int32_t>(traffic.random() % 9),
+                   {.temperature = temperature, .logit_bias = {}});
+    }
+    traffic.advance(engine->step(traffic.batch()));
+    if (step != 1000) continue;
+    device = platform::find_gpus().list.front().free_bytes;
+    host = resident_bytes();
+  }
+  EXPECT_GE(platform::find_gpus().list.front().free_bytes, device);
+  EXPECT_LE(resident_bytes(), host + (int64_t{4} << 20));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GpuEngineTest, ::testing::Values("ds-v2-lite", "qwen3-30b-a3b"),
+                         [](const auto& model) {
+                           std::string name = model.param;
+                           std::erase_if(name, [](char c) { return c == '-'; });
+                           return name;
+                         });
+
+// What a kernel does wrong shows as an Error of the step that it was part of. In a process of its
+// own: the device's context is lost with it.
+void step_with_a_page_that_is_not_there() {
+  const std::unique_ptr<gguf::File> file = gguf::open_synthetic("qwen3-30b-a3b", 1);
+  const std::unique_ptr<LocalEngine> engine = load(*file, gpu_options());
+  const TokenId token = 1;
+  const int32_t page = 1 << 24;
+  const SamplingParams greedy = {.temperature = 0.0F, .logit_bias = {}};
+  const SequenceSlice slice = {.num_tokens = 1,
+                               .position = 0,
+                               .pages = {&page, 1},
+                               .sample = true,
+                               .sampling = &greedy,
+                               .history = {&token, 1},
+                               .prompt_tokens = 1,
+                               .banned = {}};
+  try {
+    engine->step({.tokens = {&token, 1}, .sequences = {&slice, 1}});
+  } catch (const Error& error) {
+    std::fprintf(stderr, "an error: %s\n", error.what());
+    std::_Exit(3);
+  }
+}
+
+TEST(GpuEngineDeathTest, AFailingKernelIsAnError) {
+  if (platform::find_gpus().list.empty()) GTEST_SKIP() << platform::find_gpus().missing;
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(step_with_a_page_that_is_not_there(), ::testing::ExitedWithCode(3),
+              "an error: .*illegal memory access");
+}
+
+}  // namespace
+}  // namespace tandem::engine
