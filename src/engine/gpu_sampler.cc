@@ -1,6 +1,8 @@
 // Rows of the logits are numbered as OutputRows has them.
 #include "engine/gpu_sampler.h"
 
+#include <algorithm>
+
 namespace tandem::engine {
 
 GpuSampler::GpuSampler(const EngineInfo& info, ops::Gpu& gpu, int threads)
@@ -51,7 +53,10 @@ void GpuSampler::enqueue(const Batch& batch, const OutputRows& outputs, const fl
 
 StepResult GpuSampler::finish(platform::ThreadPool& pool, const Batch& batch,
                               const OutputRows& outputs) {
-  const StepResult result = on_cpu_.sample(pool, batch, host_logits_, cpu_rows_);
+  const bool any =
+      std::any_of(cpu_rows_.begin(), cpu_rows_.end(), [](int32_t r) { return r >= 0; });
+  const StepResult result =
+      any ? on_cpu_.sample(pool, batch, host_logits_, cpu_rows_) : on_cpu_.nothing(batch);
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
     const int32_t row = outputs.of_slices()[i];
     if (row < 0 || batch.sequences[i].sampling == nullptr || cpu_rows_[i] >= 0) continue;

@@ -53,6 +53,12 @@ StepResult Sampler::sample(platform::ThreadPool& pool, const Batch& batch,
   return {.tokens = std::span(tokens_).first(batch.sequences.size())};
 }
 
+StepResult Sampler::nothing(const Batch& batch) {
+  const auto tokens = std::span(tokens_).first(batch.sequences.size());
+  std::fill(tokens.begin(), tokens.end(), SampledToken{});
+  return {.tokens = tokens};
+}
+
 void Sampler::put(size_t slice, const ops::SampleResult& result) {
   TokenLogprob* top = top_.data() + slice * kMaxTopLogprobs;
   std::copy(result.top.begin(), result.top.end(), top);

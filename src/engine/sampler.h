@@ -22,6 +22,8 @@ class Sampler {
   // valid until the next call.
   StepResult sample(platform::ThreadPool& pool, const Batch& batch, std::span<const float> logits,
                     std::span<const int32_t> output_of);
+  // The same without a slice sampled.
+  StepResult nothing(const Batch& batch);
   // A slice's token that was sampled elsewhere, into the last result.
   void put(size_t slice, const ops::SampleResult& result);
 

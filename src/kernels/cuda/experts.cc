@@ -81,19 +81,19 @@ void run_experts(const ExpertsParams& p, cudaStream_t stream) {
       choose_group_tokens(p.tokens, p.used, p.experts, wants_small(p.shared_bytes));
   buffers.most_groups = most_groups(p.tokens, p.used, p.experts, tokens_in_group);
 
-  group_tokens({.ids = p.ids,
-                .tokens = p.tokens,
-                .used = p.used,
-                .experts = p.experts,
-                .group_tokens = tokens_in_group,
-                .slot_of = buffers.slot_of,
-                .slot_token = buffers.slot_token,
-                .groups = buffers.groups,
-                .group_count = buffers.group_count},
-               stream);
+  const GroupParams grouping = {.ids = p.ids,
+                                .tokens = p.tokens,
+                                .used = p.used,
+                                .experts = p.experts,
+                                .group_tokens = tokens_in_group,
+                                .slot_of = buffers.slot_of,
+                                .slot_token = buffers.slot_token,
+                                .groups = buffers.groups,
+                                .group_count = buffers.group_count};
   if (tokens_in_group <= kFewGroupTokens) {
-    experts_few(p, buffers, tokens_in_group, stream);
+    experts_few(p, buffers, grouping, stream);
   } else {
+    group_tokens(grouping, stream);
     experts_many(p, buffers, stream);
   }
   combine_experts({.results = buffers.results,

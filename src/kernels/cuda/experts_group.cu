@@ -1,12 +1,11 @@
 // A stable counting sort in one block, and the sum over a token's experts.
 //
-// Up to 1024 (token, rank) pairs, a decode step: a thread for each pair counts those that come
-// before its own. More: each warp owns a run of neighbouring pairs, so the order within an expert
-// is that of the pairs: 1. pairs per warp and expert  2. sums over warps, then over experts  3.
-// slots.
+// Up to 1024 (token, rank) pairs, a decode step: experts_group.cuh. More: each warp owns a run of
+// neighbouring pairs, so the order within an expert is that of the pairs: 1. pairs per warp and
+// expert  2. sums over warps, then over experts  3. slots.
 #include <algorithm>
 
-#include "kernels/cuda/experts_group.h"
+#include "kernels/cuda/experts_group.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace tandem::cuda {
@@ -92,47 +91,9 @@ __global__ void __launch_bounds__(kWarps * 32) group_kernel(GroupParams p) {
 }
 
 __global__ void __launch_bounds__(kFewPairs) group_few_kernel(GroupParams p) {
-  __shared__ __align__(16) int ids[kFewPairs];
-  __shared__ int2
-      starts[kFewPairs];  // by slot: {expert, tokens} where a group begins, else {-1, 0}
-  __shared__ int groups_of[kFewPairs / 32];  // groups that begin among a warp's slots
+  __shared__ GroupScratch<kFewPairs> scratch;
   begin();
-  const int i = threadIdx.x, pairs = p.tokens * p.used, warp = i / 32;
-  int expert = i < pairs ? p.ids[i] : -1;
-  if (expert < 0 || expert >= p.experts) expert = -1;
-  ids[i] = expert;
-  starts[i] = {-1, 0};
-  __syncthreads();
-
-  int lower = 0, before = 0, same = 0;  // pairs of lower experts, of the same one before, in all
-  for (int j = 0; j < pairs; j += 4) {
-    const int4 four = *reinterpret_cast<const int4*>(ids + j);
-    const auto count = [&](int other, int at) {
-      lower += static_cast<unsigned>(other) < static_cast<unsigned>(expert);  // -1 is the highest
-      before += other == expert && at < i;
-      same += other == expert;
-    };
-    count(four.x, j);
-    count(four.y, j + 1);
-    count(four.z, j + 2);
-    count(four.w, j + 3);
-  }
-  const int slot = lower + before;
-  if (i < pairs) p.slot_of[i] = expert < 0 ? -1 : slot;
-  if (expert >= 0) {
-    p.slot_token[slot] = i / p.used;
-    if (before % p.group_tokens == 0) starts[slot] = {expert, min(p.group_tokens, same - before)};
-  }
-  __syncthreads();
-
-  const int2 own = starts[i];
-  const unsigned begins = __ballot_sync(0xffffffffU, own.x >= 0);
-  if (i % 32 == 0) groups_of[warp] = __popc(begins);
-  __syncthreads();
-  int group = __popc(begins & ((1U << i % 32) - 1U));
-  for (int w = 0; w < warp; ++w) group += groups_of[w];
-  if (own.x >= 0) p.groups[group] = {own.x, i, own.y, 0};
-  if (i == static_cast<int>(blockDim.x) - 1) *p.group_count = group + (own.x >= 0 ? 1 : 0);
+  list_groups(p, scratch);
 }
 
 __global__ void combine_kernel(CombineParams p) {

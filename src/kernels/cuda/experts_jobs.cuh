@@ -6,8 +6,9 @@
 
 namespace tandem::cuda {
 
-inline GatedJob<ExpertGroups> gated_job(const ExpertsParams& p, const ExpertBuffers& b) {
-  GatedJob<ExpertGroups> job = {};
+template <typename Groups>
+GatedJob<Groups> gated_job(const ExpertsParams& p, const ExpertBuffers& b) {
+  GatedJob<Groups> job = {};
   set_shape(job, p.gate_type, p.hidden, p.width);
   job.list = b.groups;
   job.count = b.group_count;

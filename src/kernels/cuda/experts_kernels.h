@@ -18,10 +18,11 @@ struct ExpertBuffers {
   int64_t most_groups;
 };
 
-// group_tokens: 8 or kFewGroupTokens; more for the kernels for many, many_tokens().
+// Groups have 8 or kFewGroupTokens tokens for the kernels for few, which see to the grouping
+// themselves, and many_tokens() for those for many, ahead of which group_tokens() runs.
 inline constexpr int kFewGroupTokens = 16;
-void experts_few(const ExpertsParams& params, const ExpertBuffers& buffers, int group_tokens,
-                 cudaStream_t stream);
+void experts_few(const ExpertsParams& params, const ExpertBuffers& buffers,
+                 const GroupParams& grouping, cudaStream_t stream);
 void experts_many(const ExpertsParams& params, const ExpertBuffers& buffers, cudaStream_t stream);
 
 }  // namespace tandem::cuda

@@ -9,7 +9,7 @@ void experts_many(const ExpertsParams& params, const ExpertBuffers& buffers, cud
     with_quant_type(
         type, [&](auto q) { launch_many<decltype(q)>(job, buffers.most_groups, small, stream); });
   };
-  launch(params.gate_type, gated_job(params, buffers));
+  launch(params.gate_type, gated_job<ExpertGroups>(params, buffers));
   launch(params.down_type, down_job(params, buffers));
 }
 

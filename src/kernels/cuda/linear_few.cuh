@@ -114,6 +114,10 @@ __global__ void __launch_bounds__(kFewThreads, 2) few_kernel(Job job, int slices
   const int parallel = kFewWarps / slices, slice = warp % slices, own = warp / slices;
   launch_next();
   if constexpr (Job::kListed) wait_for_previous();  // for the list of groups
+  if constexpr (Job::kLists) {
+    list_groups(job.params, *reinterpret_cast<GroupScratch<kFewThreads>*>(shared));
+    __syncthreads();
+  }
   const int items = job.group_count() * job.tiles;
   const int step = gridDim.x * parallel;
 

@@ -2,7 +2,7 @@
 // panels of a tile of 16 output rows are, which rows of x its tokens read, where results go.
 //
 //   kPanels            matrices multiplied with the same x: 2 for gate and up
-//   kListed            whether groups are listed by an earlier kernel
+//   kListed, kLists    whether groups are listed by an earlier kernel, or by the block at its start
 //   group_count()      groups of tokens that meet in one matrix
 //   group(i)           such a group
 //   panel(group, tile, p), x_row(group, token), store(group, row, token, value[row 0 or 1][p])
@@ -10,7 +10,7 @@
 
 #include <cuda_bf16.h>
 
-#include "kernels/cuda/experts_group.h"
+#include "kernels/cuda/experts_group.cuh"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/linear_kernels.h"
 #include "kernels/cuda/product_rows.cuh"
@@ -31,7 +31,7 @@ struct JobBase {
 
 // Tokens 0, 1, ... in groups of `group_tokens`.
 struct DenseGroups {
-  static constexpr bool kListed = false;
+  static constexpr bool kListed = false, kLists = false;
   int tokens;
   int group_tokens;
   int groups;
@@ -45,7 +45,7 @@ struct DenseGroups {
 
 // Groups that the device has listed.
 struct ExpertGroups {
-  static constexpr bool kListed = true;
+  static constexpr bool kListed = true, kLists = false;
   const TokenGroup* list;  // [*count]
   const int* count;
 
@@ -54,6 +54,13 @@ struct ExpertGroups {
     const int4 g = reinterpret_cast<const int4*>(list)[i];
     return {g.x, g.y, g.z, g.w};
   }
+};
+
+// Groups of few pairs, which each block lists for itself, all of them the same: that is quicker than
+// a kernel ahead. Later kernels find the list.
+struct OwnGroups : ExpertGroups {
+  static constexpr bool kLists = true;
+  GroupParams params;
 };
 
 struct LinearJob : JobBase, DenseGroups {
