@@ -208,22 +208,23 @@ void bench_experts(const ExpertShape& s, std::initializer_list<int> tokens) {
         cudaMemcpy(device_ones.data(), ones.data(), pairs * 4, cudaMemcpyHostToDevice));
     TANDEM_CUDA_CALL(cudaMemset(residual.data(), 0, residual.bytes()));
     const double time = seconds(calls, [&](int i) {
-      cuda::run_experts({.gate = gate.data(),
-                         .up = up.data(),
-                         .down = down.data(),
-                         .gate_type = s.gate_type,
-                         .down_type = s.down_type,
-                         .experts = s.experts,
-                         .hidden = s.hidden,
-                         .width = s.width,
-                         .x = {x.as<__nv_bfloat16>(), s.width},
-                         .ids = device_ids.as<int32_t>() + i * pairs,
-                         .weights = device_ones.as<float>(),
-                         .tokens = t,
-                         .used = s.used,
-                         .residual = residual.as<float>(),
-                         .workspace = workspace.data()},
-                        stream());
+      const cuda::ExpertSums sums = cuda::run_experts({.gate = gate.data(),
+                                                       .up = up.data(),
+                                                       .down = down.data(),
+                                                       .gate_type = s.gate_type,
+                                                       .down_type = s.down_type,
+                                                       .experts = s.experts,
+                                                       .hidden = s.hidden,
+                                                       .width = s.width,
+                                                       .x = {x.as<__nv_bfloat16>(), s.width},
+                                                       .ids = device_ids.as<int32_t>() + i * pairs,
+                                                       .weights = device_ones.as<float>(),
+                                                       .tokens = t,
+                                                       .used = s.used,
+                                                       .residual = residual.as<float>(),
+                                                       .workspace = workspace.data()},
+                                                      stream());
+      cuda::combine_experts(sums, stream());
     });
     const double read = static_cast<double>(distinct) / calls * (2 * gate_bytes + down_bytes);
     const double tflops = 6.0 * pairs * s.hidden * s.width / time * 1e-12;

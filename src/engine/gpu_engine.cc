@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "base/error.h"
 #include "engine/kv_cache.h"
@@ -146,7 +147,8 @@ int GpuEngine::padded_rows(const Batch& batch) const {
 
 StepResult GpuEngine::step(const Batch& batch) {
   check_batch(batch, info_);
-  const platform::ThreadPool::Burst burst(pool_);
+  std::optional<platform::ThreadPool::Burst> burst;
+  if (host_works()) burst.emplace(pool_);
   lay_out(batch);
   const int rows = padded_rows(batch);
   const ops::GpuStepLayout layout = {

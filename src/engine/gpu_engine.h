@@ -41,6 +41,8 @@ class GpuEngine : public LocalEngine {
   void lay_out(const Batch& batch);
   // Enqueues the model over what begin_step() uploaded.
   void forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_t outputs);
+  // Whether the CPU computes a part of each step.
+  bool host_works() const { return decoder_->weight_memory_bytes() > 0; }
   // The rows that a batch which only generates is filled up to, with graphs and without, so that
   // both compute the same bits; 0: any other batch.
   int padded_rows(const Batch& batch) const;

@@ -69,8 +69,8 @@ size_t experts_workspace_bytes(int tokens, int used, int experts, int hidden, in
   return stack.used();
 }
 
-void run_experts(const ExpertsParams& p, cudaStream_t stream) {
-  if (p.tokens == 0) return;
+ExpertSums run_experts(const ExpertsParams& p, cudaStream_t stream) {
+  if (p.tokens == 0) return {};
   TANDEM_CHECK(p.experts <= kMaxExperts, "{} experts", p.experts);
   check_matrix(p.gate_type, p.hidden, p.width);
   check_matrix(p.down_type, p.width, p.hidden);
@@ -96,14 +96,13 @@ void run_experts(const ExpertsParams& p, cudaStream_t stream) {
     group_tokens(grouping, stream);
     experts_many(p, buffers, stream);
   }
-  combine_experts({.results = buffers.results,
-                   .slot_of = buffers.slot_of,
-                   .weights = p.weights,
-                   .tokens = p.tokens,
-                   .used = p.used,
-                   .width = p.width,
-                   .residual = p.residual},
-                  stream);
+  return {.results = buffers.results,
+          .slot_of = buffers.slot_of,
+          .weights = p.weights,
+          .tokens = p.tokens,
+          .used = p.used,
+          .width = p.width,
+          .residual = p.residual};
 }
 
 }  // namespace tandem::cuda

@@ -9,13 +9,15 @@
 #include <cuda_runtime_api.h>
 
 #include "base/dtype.h"
+#include "kernels/cuda/experts_group.h"
 #include "kernels/cuda/linear.h"
 
 namespace tandem::cuda {
 
-// residual[t] += sum over ranks, best first, of weights[t, rank] * expert(ids[t, rank])(x[t])
-// with expert(x) = down (silu(gate x) * (up x)). The sum has the order of the ranks whatever else
-// runs. A rank whose id is not in [0, E) takes no part: padding tokens have -1.
+// results of expert(ids[t, rank])(x[t]) with expert(x) = down (silu(gate x) * (up x)), and what
+// combine_experts(), or the norm that follows (norm.h), needs to sum them: residual[t] += sum over
+// ranks, best first, of weights[t, rank] * result, in the order of the ranks whatever else runs. A
+// rank whose id is not in [0, E) takes no part: padding tokens have -1.
 struct ExpertsParams {
   const void* gate;  // [E, F, M] in panels
   const void* up;    // [E, F, M]
@@ -36,7 +38,7 @@ struct ExpertsParams {
 };
 inline constexpr int kMaxExperts = 512;
 
-void run_experts(const ExpertsParams& params, cudaStream_t stream);
+ExpertSums run_experts(const ExpertsParams& params, cudaStream_t stream);
 size_t experts_workspace_bytes(int tokens, int used, int experts, int hidden, int width);
 
 }  // namespace tandem::cuda

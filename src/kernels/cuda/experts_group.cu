@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/experts_group.cuh"
+#include "kernels/cuda/experts_sum.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace tandem::cuda {
@@ -96,19 +97,12 @@ __global__ void __launch_bounds__(kFewPairs) group_few_kernel(GroupParams p) {
   list_groups(p, scratch);
 }
 
-__global__ void combine_kernel(CombineParams p) {
+__global__ void combine_kernel(ExpertSums p) {
   begin();
   const int at = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
   const int64_t t = blockIdx.y;
   if (at >= p.width) return;
-  float4 sum = {0.0F, 0.0F, 0.0F, 0.0F};
-  for (int rank = 0; rank < p.used; ++rank) {
-    const int slot = p.slot_of[t * p.used + rank];
-    if (slot < 0) continue;
-    const float w = p.weights[t * p.used + rank];
-    const float4 v = *reinterpret_cast<const float4*>(p.results + int64_t{slot} * p.width + at);
-    sum = {fmaf(w, v.x, sum.x), fmaf(w, v.y, sum.y), fmaf(w, v.z, sum.z), fmaf(w, v.w, sum.w)};
-  }
+  const float4 sum = sum_of_experts<float4>(p, t, at);
   auto* residual = reinterpret_cast<float4*>(p.residual + t * p.width + at);
   const float4 old = *residual;
   *residual = {old.x + sum.x, old.y + sum.y, old.z + sum.z, old.w + sum.w};
@@ -133,7 +127,8 @@ void group_tokens(const GroupParams& params, cudaStream_t stream) {
   launch_sharing("group_kernel", group_kernel, 1, kWarps * 32, bytes, stream, params);
 }
 
-void combine_experts(const CombineParams& params, cudaStream_t stream) {
+void combine_experts(const ExpertSums& params, cudaStream_t stream) {
+  if (params.tokens == 0) return;
   const dim3 grid(static_cast<unsigned>((params.width / 4 + 127) / 128),
                   static_cast<unsigned>(params.tokens));
   launch_sharing("combine_kernel", combine_kernel, grid, 128, 0, stream, params);

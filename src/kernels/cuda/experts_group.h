@@ -33,7 +33,7 @@ void group_tokens(const GroupParams& params, cudaStream_t stream);
 int64_t most_groups(int tokens, int used, int experts, int group_tokens);
 
 // residual[t] += sum over ranks of weights[t, rank] * results[slot_of[t, rank]], ranks in order.
-struct CombineParams {
+struct ExpertSums {
   const float* results;    // [slots, M]
   const int32_t* slot_of;  // [T, K]
   const float* weights;    // [T, K]
@@ -42,6 +42,6 @@ struct CombineParams {
   int width;        // M, a multiple of 4
   float* residual;  // [T, M]
 };
-void combine_experts(const CombineParams& params, cudaStream_t stream);
+void combine_experts(const ExpertSums& sums, cudaStream_t stream);
 
 }  // namespace tandem::cuda

@@ -20,9 +20,17 @@ void check_x(DType type, int k, const ConstProductRows& x) {
 
 // Whether the kernel for few tokens is the faster one for n rows of output. That for many has
 // blocks of 128 rows, each of which walks all columns alone: with few rows most of the GPU has no
-// block.
-bool is_few(int tokens, int at_once, int64_t n) {
-  return tokens <= at_once || (tokens <= 2 * at_once && n <= 4096);
+// block. With enough of them it is ahead from 17 tokens on, because its warps share the
+// activations, of which that for few reads seven times the weights' bytes by then.
+constexpr int64_t kRowsForAll = 32768;  // two blocks for every multiprocessor of a large device
+
+bool is_few(int tokens, int64_t n) {
+  if (tokens > kFewTokens / 2 && n >= kRowsForAll) return false;
+  return tokens <= kFewTokens || (tokens <= 2 * kFewTokens && n <= 4096);
+}
+
+bool is_few_gated(int tokens, int64_t n) {
+  return tokens <= kFewGatedTokens || (tokens <= 2 * kFewGatedTokens && n <= kRowsForAll / 2);
 }
 
 bool is_float(DType type) {
@@ -52,7 +60,7 @@ void linear(const LinearParams& params, cudaStream_t stream) {
     }
     int64_t rows = 0;
     for (int j = 0; j < same.count; ++j) rows += same.matrices[j].n;
-    (is_few(params.tokens, kFewTokens, rows) ? linear_few : linear_many)(same, stream);
+    (is_few(params.tokens, rows) ? linear_few : linear_many)(same, stream);
   }
 }
 
@@ -61,14 +69,14 @@ void linear_heads(const HeadsParams& params, cudaStream_t stream) {
   check_x(params.type, params.k, params.x);
   TANDEM_CHECK(params.x_head_stride % 32 == 0, "heads of x are {} values apart",
                params.x_head_stride);
-  const bool few = is_few(params.tokens, kFewTokens, int64_t{params.heads} * params.n);
+  const bool few = is_few(params.tokens, int64_t{params.heads} * params.n);
   (few ? heads_few : heads_many)(params, stream);
 }
 
 void linear_gated(const GatedParams& params, cudaStream_t stream) {
   if (params.tokens == 0) return;
   check_x(params.type, params.k, params.x);
-  const bool few = is_few(params.tokens, kFewGatedTokens, 2 * params.n);
+  const bool few = is_few_gated(params.tokens, 2 * int64_t{params.n});
   (few ? gated_few : gated_many)(params, stream);
 }
 

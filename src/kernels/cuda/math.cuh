@@ -75,12 +75,14 @@ inline __device__ uint64_t order_pair(float value, uint32_t index) {
 }
 inline __device__ uint32_t index_of_pair(uint64_t pair) { return ~static_cast<uint32_t>(pair); }
 
+// Two reductions of 32 bits, which are one instruction each.
 inline __device__ uint64_t warp_max(uint64_t value) {
-  for (int offset = 16; offset > 0; offset /= 2) {
-    const uint64_t other = __shfl_xor_sync(0xffffffffU, value, offset);
-    value = other > value ? other : value;
-  }
-  return value;
+  constexpr unsigned kAll = 0xffffffffU;
+  const auto high = static_cast<uint32_t>(value >> 32);
+  const uint32_t highest = __reduce_max_sync(kAll, high);
+  const uint32_t lowest =
+      __reduce_max_sync(kAll, high == highest ? static_cast<uint32_t>(value) : 0U);
+  return uint64_t{highest} << 32 | lowest;
 }
 
 }  // namespace tandem::cuda

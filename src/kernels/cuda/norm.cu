@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "kernels/cuda/experts_sum.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/product_rows.cuh"
@@ -71,8 +72,10 @@ __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(RmsNormParams p) 
     if (i >= p.n) break;
     values[g] = load<kWidth>(x + i);
     weights[g] = load<kWidth>(p.weight + i);
-    if (addend != nullptr) {
-      const Group<kWidth> more = load<kWidth>(addend + i);
+    if (addend != nullptr || p.experts.results != nullptr) {
+      const Group<kWidth> more = addend != nullptr
+                                     ? load<kWidth>(addend + i)
+                                     : sum_of_experts<Group<kWidth>>(p.experts, row, i);
       for (int l = 0; l < kWidth; ++l) values[g].lane[l] += more.lane[l];
       *reinterpret_cast<Group<kWidth>*>(x + i) = values[g];
     }
@@ -114,6 +117,10 @@ bool is_aligned(const float* data, int64_t stride) {
 }  // namespace
 
 void rms_norm(const RmsNormParams& p, cudaStream_t stream) {
+  TANDEM_CHECK(
+      p.experts.results == nullptr ||
+          (p.addend.data == nullptr && p.experts.width == p.n && p.experts.tokens == p.rows),
+      "{} rows of {} for the experts of {} tokens", p.rows, p.n, p.experts.tokens);
   TANDEM_CHECK(p.rounded.data == nullptr || p.n % 32 == 0, "rows of {} for products", p.n);
   if (p.rows == 0) return;
   const bool wide = p.n % 4 == 0 && is_aligned(p.x.data, p.x.stride) &&

@@ -6,12 +6,14 @@
 #include <cuda_runtime_api.h>
 
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/experts_group.h"
 #include "kernels/cuda/linear.h"
 
 namespace tandem::cuda {
 
-// y[r, i] = x[r, i] * weight[i] / sqrt(mean(x[r]^2) + epsilon); y may be x. With `addend`, x +=
-// addend comes first, and the sum stays in x: the step between two halves of a layer.
+// y[r, i] = x[r, i] * weight[i] / sqrt(mean(x[r]^2) + epsilon); y may be x. With `addend` or
+// `experts`, x += addend comes first, and the sum stays in x: the step between two halves of a
+// layer.
 //
 // The mean is summed by a fixed tree over the row's threads, which depends on n and on the
 // alignment alone; everything else is rounded as on the CPU.
@@ -24,6 +26,7 @@ struct RmsNormParams {
   int rows;             // R
   float epsilon;
   ProductRows rounded = {};  // [R, n] y for products too, where wanted; n a multiple of 32
+  ExpertSums experts = {};   // what combine_experts() would add to x, rows n apart; or none
 };
 void rms_norm(const RmsNormParams& params, cudaStream_t stream);
 

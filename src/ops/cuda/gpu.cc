@@ -5,6 +5,7 @@
 #include <array>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <cuda_bf16.h>
@@ -73,8 +74,8 @@ class CudaGpu : public Gpu {
   const std::string& name() const override { return name_; }
   void upload(std::span<const std::byte> host, std::byte* device) override {
     TANDEM_CUDA_CALL(
-        cudaMemcpyAsync(device, host.data(), host.size(), cudaMemcpyHostToDevice, stream_.get()));
-    stream_.synchronize();
+        cudaMemcpyAsync(device, host.data(), host.size(), cudaMemcpyHostToDevice, stream()));
+    queue_.synchronize();
   }
   std::span<std::byte> upload_buffer() override { return {upload_.data(), upload_.bytes()}; }
 
@@ -107,12 +108,15 @@ class CudaGpu : public Gpu {
   void prepare(const GpuSizes& sizes) override { step_.emplace(sizes); }
   GpuStepArrays begin_step(const GpuStepLayout& layout, int rows) override {
     live_tokens_ = static_cast<int64_t>(layout.ids.size());
-    return step_->begin(layout, rows, stream_.get());
+    return step_->begin(layout, rows, stream());
   }
   void capture(int rows, const std::function<void()>& enqueue) override {
     Captured captured = {.rows = rows, .plan = step_->plan(), .graph = {}, .host_work = {}};
     capturing_ = &captured.host_work;
-    captured.graph = platform::cuda::Graph::capture(stream_, [&](cudaStream_t) { enqueue(); });
+    captured.graph = platform::cuda::Graph::capture(queue_, [&](cudaStream_t) {
+      enqueue();
+      stream();
+    });
     capturing_ = nullptr;
     graphs_.push_back(std::move(captured));
   }
@@ -120,19 +124,19 @@ class CudaGpu : public Gpu {
     const auto found = std::find_if(graphs_.begin(), graphs_.end(),
                                     [&](const Captured& g) { return g.rows == rows; });
     if (found == graphs_.end() || found->plan != step_->plan()) return false;
-    found->graph.launch(stream_.get());
+    found->graph.launch(stream());
     for (size_t i = 0; i < found->host_work.size(); ++i) {
-      hand_offs_.wait(i, stream_.get());
+      hand_offs_.wait(i, stream());
       found->host_work[i]();
       hand_offs_.answer(i);
     }
     return true;
   }
   void read(const void* device, size_t bytes, std::byte* host) override {
-    TANDEM_CUDA_CALL(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_.get()));
+    TANDEM_CUDA_CALL(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream()));
   }
   void write(const std::byte* host, size_t bytes, void* device) override {
-    TANDEM_CUDA_CALL(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_.get()));
+    TANDEM_CUDA_CALL(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream()));
   }
   std::span<std::byte> pinned(size_t bytes) override {
     const auto pinned = std::find_if(pinned_.begin(), pinned_.end(),
@@ -141,8 +145,8 @@ class CudaGpu : public Gpu {
     return {pinned_.emplace_back(bytes).data(), bytes};
   }
   void begin_host_work() override {
-    if (capturing_ == nullptr) return mark_.record(stream_.get());
-    cuda::raise(hand_offs_.slot(capturing_->size()), stream_.get());
+    if (capturing_ == nullptr) return mark_.record(stream());
+    cuda::raise(hand_offs_.slot(capturing_->size()), stream());
   }
   void end_host_work(std::function<void()> work) override {
     if (capturing_ == nullptr) {
@@ -150,11 +154,14 @@ class CudaGpu : public Gpu {
       work();
       return;
     }
-    cuda::await(hand_offs_.slot(capturing_->size()), stream_.get());
+    cuda::await(hand_offs_.slot(capturing_->size()), stream());
     capturing_->push_back(std::move(work));
   }
   int64_t live_tokens() const override { return live_tokens_; }
-  void wait() override { stream_.synchronize(); }
+  void wait() override {
+    stream();
+    queue_.synchronize();
+  }
 
   void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) override {
     cuda::decode_rows({.w = table.data,
@@ -166,11 +173,15 @@ class CudaGpu : public Gpu {
                        .out = out,
                        .out_stride = table.cols(),
                        .to_bf16 = false},
-                      stream_.get());
+                      stream());
   }
 
   void rms_norm(RowsView x, int64_t rows, const Tensor& weight, float epsilon,
                 RowsView y) override {
+    const bool sums = unsummed_ && unsummed_->residual == x.data && unsummed_->tokens == rows &&
+                      unsummed_->width == weight.cols() && x.stride == weight.cols();
+    const cuda::ExpertSums experts =
+        sums ? *std::exchange(unsummed_, std::nullopt) : cuda::ExpertSums{};
     cuda::rms_norm({.x = {x.data, x.stride},
                     .addend = {nullptr, 0},
                     .weight = weight.f32(),
@@ -178,8 +189,9 @@ class CudaGpu : public Gpu {
                     .n = weight.cols(),
                     .rows = static_cast<int>(rows),
                     .epsilon = epsilon,
-                    .rounded = {halves(y.rounded), y.stride}},
-                   stream_.get());
+                    .rounded = {halves(y.rounded), y.stride},
+                    .experts = experts},
+                   stream());
   }
 
   void fill_rope_table(const RopeConfig& config, const double* frequencies,
@@ -191,7 +203,7 @@ class CudaGpu : public Gpu {
                            .interleaved = config.style == RopeStyle::kInterleaved,
                            .magnitude = config.magnitude,
                            .tokens = static_cast<int>(tokens)},
-                          stream_.get());
+                          stream());
   }
 
   void rope(const RopeConfig& config, const float* table, HeadsView x, int64_t tokens,
@@ -204,7 +216,7 @@ class CudaGpu : public Gpu {
                 .interleaved = config.style == RopeStyle::kInterleaved,
                 .heads = static_cast<int>(heads),
                 .tokens = static_cast<int>(tokens)},
-               stream_.get());
+               stream());
   }
 
   void copy_columns(HeadsView from, HeadsView to, int64_t tokens, int64_t heads,
@@ -218,7 +230,7 @@ class CudaGpu : public Gpu {
                         .width = static_cast<int>(width),
                         .heads = static_cast<int>(heads),
                         .tokens = static_cast<int>(tokens)},
-                       stream_.get());
+                       stream());
   }
 
   void gather_rows(const float* x, const int32_t* rows, int64_t count, int64_t width,
@@ -228,7 +240,7 @@ class CudaGpu : public Gpu {
                        .out = {out, width},
                        .n = width,
                        .count = static_cast<int>(count)},
-                      stream_.get());
+                      stream());
   }
 
   void linear(Workspace& workspace, Input x, int64_t tokens,
@@ -238,7 +250,7 @@ class CudaGpu : public Gpu {
     const bool rounds = std::any_of(projections.begin(), projections.end(),
                                     [](const auto& p) { return quant::has_panels(p.w.dtype); });
     const cuda::ConstProductRows rows =
-        rounds ? for_products(scope, x, tokens, k, stream_.get()) : cuda::ConstProductRows();
+        rounds ? for_products(scope, x, tokens, k, stream()) : cuda::ConstProductRows();
     run_linear(x.f32, rows, k, tokens, projections);
   }
 
@@ -256,11 +268,11 @@ class CudaGpu : public Gpu {
                         .up = up.data,
                         .type = gate.dtype,
                         .n = static_cast<int>(hidden),
-                        .x = for_products(scope, x, tokens, k, stream_.get()),
+                        .x = for_products(scope, x, tokens, k, stream()),
                         .k = static_cast<int>(k),
                         .tokens = static_cast<int>(tokens),
                         .y = between},
-                       stream_.get());
+                       stream());
     run_linear(nullptr, between, hidden, tokens, {&down, 1});
   }
 
@@ -283,7 +295,7 @@ class CudaGpu : public Gpu {
                             .y = y.data + h * y.head_stride,
                             .y_stride = y.token_stride,
                             .add = false};
-      cuda::linear(params, stream_.get());
+      cuda::linear(params, stream());
     }
     round_heads(y, tokens, heads, rows_of(w));
   }
@@ -297,16 +309,16 @@ class CudaGpu : public Gpu {
                      .slots = step_->slots(),
                      .cache = cuda_cache(layer),
                      .tokens = step_->tokens()},
-                    stream_.get());
+                    stream());
   }
 
   void attention(const KvLayer& layer, const float* q, float scale, float* out) override {
-    step_->attention(layer, q, scale, {.f32 = out}, stream_.get());
+    step_->attention(layer, q, scale, {.f32 = out}, stream());
   }
 
   void grouped_attention(const KvLayer& layer, const GroupedProjections& in,
                          Features out) override {
-    step_->grouped_attention(layer, in, out, stream_.get());
+    step_->grouped_attention(layer, in, out, stream());
   }
 
   void latent_attention(Workspace& workspace, const KvLayer& layer, const LatentProjections& in,
@@ -315,17 +327,17 @@ class CudaGpu : public Gpu {
     const int64_t tokens = step_->tokens(), rank = layer.value_dim;
     const int64_t head_dim = in.nope + layer.key_dim - rank;
     float* latent = scope.floats(static_cast<size_t>(tokens * in.heads * rank));  // [T, H, kv_lora]
-    step_->store_latent(layer, in, stream_.get());
+    step_->store_latent(layer, in, stream());
     linear_per_head(workspace, {in.q.f32, in.heads * head_dim, head_dim, in.q.rounded}, tokens,
                     in.k_b, {latent, in.heads * rank, rank});
-    step_->prepare_queries(layer, in, latent, stream_.get());
-    step_->attention(layer, nullptr, in.scale, out, stream_.get());
+    step_->prepare_queries(layer, in, latent, stream());
+    step_->attention(layer, nullptr, in.scale, out, stream());
   }
 
   void prepare_sampling(int rows, int vocab) override { sampling_.emplace(rows, vocab); }
   void sample(const float* logits, std::span<const SampleParams> rows,
               std::span<uint8_t> taken) override {
-    sampling_->sample(logits, rows, taken, stream_.get());
+    sampling_->sample(logits, rows, taken, stream());
   }
   SampleResult sampled(int row) override { return sampling_->result(row); }
 
@@ -343,7 +355,7 @@ class CudaGpu : public Gpu {
                  .groups_used = r.groups_used,
                  .tokens = static_cast<int>(r.tokens),
                  .slots = r.tokens == step_->tokens() ? step_->slots() : nullptr},
-                stream_.get());
+                stream());
   }
 
   void experts(Workspace& workspace, const GpuExperts& e) override {
@@ -352,37 +364,44 @@ class CudaGpu : public Gpu {
     const int count = static_cast<int>(e.gate->shape.inner(2));
     const int hidden = rows_of(*e.gate);
     const int tokens = static_cast<int>(e.tokens);
-    const cuda::ConstProductRows x = for_products(scope, e.x, e.tokens, width, stream_.get());
-    cuda::run_experts({.gate = e.gate->data,
-                       .up = e.up->data,
-                       .down = e.down->data,
-                       .gate_type = e.gate->dtype,
-                       .down_type = e.down->dtype,
-                       .experts = count,
-                       .hidden = hidden,
-                       .width = width,
-                       .x = x,
-                       .ids = e.ids,
-                       .weights = e.weights,
-                       .tokens = tokens,
-                       .used = e.used,
-                       .residual = e.residual,
-                       .workspace = scope.bytes(
-                           cuda::experts_workspace_bytes(tokens, e.used, count, hidden, width))},
-                      stream_.get());
+    const cuda::ConstProductRows x = for_products(scope, e.x, e.tokens, width, stream());
+    unsummed_ = cuda::run_experts({.gate = e.gate->data,
+                                   .up = e.up->data,
+                                   .down = e.down->data,
+                                   .gate_type = e.gate->dtype,
+                                   .down_type = e.down->dtype,
+                                   .experts = count,
+                                   .hidden = hidden,
+                                   .width = width,
+                                   .x = x,
+                                   .ids = e.ids,
+                                   .weights = e.weights,
+                                   .tokens = tokens,
+                                   .used = e.used,
+                                   .residual = e.residual,
+                                   .workspace = scope.bytes(cuda::experts_workspace_bytes(
+                                       tokens, e.used, count, hidden, width))},
+                                  stream());
   }
 
   void add(const float* x, const float* sigmoid_factor, int64_t tokens, int64_t n,
            float* y) override {
     const int count = static_cast<int>(tokens);
     if (sigmoid_factor == nullptr) {
-      cuda::add({{x, n}, {y, n}, {y, n}, n, count}, stream_.get());
+      cuda::add({{x, n}, {y, n}, {y, n}, n, count}, stream());
     } else {
-      cuda::multiply_add({{x, n}, sigmoid_factor, true, {y, n}, n, count}, stream_.get());
+      cuda::multiply_add({{x, n}, sigmoid_factor, true, {y, n}, n, count}, stream());
     }
   }
 
  private:
+  // Where operators are enqueued. The experts' sum waits for the norm that usually follows, which
+  // then takes it along; anything else has it done first.
+  cudaStream_t stream() {
+    if (unsummed_) cuda::combine_experts(*std::exchange(unsummed_, std::nullopt), queue_.get());
+    return queue_.get();
+  }
+
   // Matrices that read the same activations: as float32 for float32 weights, else as bf16.
   void run_linear(const float* x, const cuda::ConstProductRows& x_rounded, int64_t k,
                   int64_t tokens, std::span<const Projection> projections) {
@@ -405,7 +424,7 @@ class CudaGpu : public Gpu {
                               .add = add,
                               .rounded = {halves(p.rounded), p.w.rows()}};
     }
-    cuda::linear(params, stream_.get());
+    cuda::linear(params, stream());
     for (const Projection& p : projections) {
       if (quant::has_panels(p.w.dtype)) continue;
       round_heads({p.y, p.w.rows(), p.w.rows(), p.rounded}, tokens, 1, p.w.rows());
@@ -421,7 +440,7 @@ class CudaGpu : public Gpu {
                               .out = {halves(y.rounded), y.token_stride},
                               .n = y.token_stride,
                               .rows = tokens},
-                             stream_.get());
+                             stream());
   }
 
   // Heads that are not whole blocks of 32 columns lie in another order in x's rounded form.
@@ -438,7 +457,7 @@ class CudaGpu : public Gpu {
           halves(scope.bytes(static_cast<size_t>(tokens * heads * k) * sizeof(__nv_bfloat16))), k};
       cuda::round_for_products(
           {.x = x.data, .x_stride = x.head_stride, .out = made, .n = k, .rows = tokens * heads},
-          stream_.get());
+          stream());
       rows = {made.data, heads * k};
       x_head_stride = k;
     }
@@ -455,7 +474,7 @@ class CudaGpu : public Gpu {
                         .y_head_stride = y.head_stride,
                         .tokens = static_cast<int>(tokens),
                         .rounded = {rounds ? halves(y.rounded) : nullptr, y.token_stride}},
-                       stream_.get());
+                       stream());
     if (!rounds) round_heads(y, tokens, heads, n);
   }
 
@@ -471,7 +490,7 @@ class CudaGpu : public Gpu {
     linear(workspace, x, tokens, both);
     cuda::silu_mul(
         {{gated, hidden}, {other, hidden}, {gated, hidden}, hidden, static_cast<int>(tokens)},
-        stream_.get());
+        stream());
     linear(workspace, gated, tokens, {&down, 1});
   }
 
@@ -483,7 +502,8 @@ class CudaGpu : public Gpu {
   };
 
   std::string name_;
-  Stream stream_, transfer_stream_;
+  Stream queue_, transfer_stream_;  // queue_: through stream() alone
+  std::optional<cuda::ExpertSums> unsummed_;
   std::mutex transfer_mutex_;
   HandOffs hand_offs_;
   std::vector<std::function<void()>>* capturing_ = nullptr;

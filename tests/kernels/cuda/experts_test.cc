@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/experts_group.h"
 #include "kernels/cuda/linear_kernels.h"
+#include "kernels/cuda/norm.h"
 #include "tests/kernels/cuda/weights.h"
 
 namespace tandem::cuda {
@@ -110,23 +111,24 @@ void check_layer(const Layer& layer, int tokens, int used, cudaStream_t stream,
       experts_workspace_bytes(tokens, used, layer.experts, layer.hidden, layer.width));
   const auto run = [&] {
     out.assign(residual);
-    run_experts({.gate = layer.gate.data(),
-                 .up = layer.up.data(),
-                 .down = layer.down.data(),
-                 .gate_type = layer.gate.type(),
-                 .down_type = layer.down.type(),
-                 .experts = layer.experts,
-                 .hidden = layer.hidden,
-                 .width = layer.width,
-                 .x = {device_x.data(), layer.width},
-                 .ids = device_ids.data(),
-                 .weights = device_weights.data(),
-                 .tokens = tokens,
-                 .used = used,
-                 .residual = out.data(),
-                 .workspace = workspace.data(),
-                 .shared_bytes = shared_bytes},
-                stream);
+    const ExpertSums sums = run_experts({.gate = layer.gate.data(),
+                                         .up = layer.up.data(),
+                                         .down = layer.down.data(),
+                                         .gate_type = layer.gate.type(),
+                                         .down_type = layer.down.type(),
+                                         .experts = layer.experts,
+                                         .hidden = layer.hidden,
+                                         .width = layer.width,
+                                         .x = {device_x.data(), layer.width},
+                                         .ids = device_ids.data(),
+                                         .weights = device_weights.data(),
+                                         .tokens = tokens,
+                                         .used = used,
+                                         .residual = out.data(),
+                                         .workspace = workspace.data(),
+                                         .shared_bytes = shared_bytes},
+                                        stream);
+    combine_experts(sums, stream);
     return out.host();
   };
   const auto values = run();
@@ -154,6 +156,44 @@ void check_layer(const Layer& layer, int tokens, int used, cudaStream_t stream,
   // of the types with minima share a large mean, most of which cancels in the end: 1.3e-2 was seen.
   EXPECT_LT(error.value(), 2e-2) << testing::name_of(layer.gate.type()) << ", " << tokens
                                  << " tokens";
+}
+
+// The norm that follows a layer of experts sums them on its way, to the same bits.
+TEST_F(Experts, ANormSumsThemToo) {
+  const int tokens = 7, used = 3, width = 512, slots = tokens * used;
+  const DeviceVector<float> results(testing::random_floats(size_t{21} * width, 50)),
+      weights(testing::random_floats(slots, 51)), norm(testing::random_floats(width, 52));
+  std::vector<int32_t> order(slots);
+  for (int i = 0; i < slots; ++i) order[i] = i % 5 == 4 ? -1 : (i * 8) % slots;
+  const DeviceVector<int32_t> slot_of(order);
+  const auto start = testing::random_floats(size_t{7} * width, 53);
+  std::vector<float> residuals[2], outputs[2];
+  for (const int i : {0, 1}) {
+    DeviceVector<float> residual(start), y(start.size());
+    const ExpertSums sums = {.results = results.data(),
+                             .slot_of = slot_of.data(),
+                             .weights = weights.data(),
+                             .tokens = tokens,
+                             .used = used,
+                             .width = width,
+                             .residual = residual.data()};
+    if (i == 0) combine_experts(sums, stream());
+    rms_norm({.x = {residual.data(), width},
+              .addend = {nullptr, 0},
+              .weight = norm.data(),
+              .y = {y.data(), width},
+              .n = width,
+              .rows = tokens,
+              .epsilon = 1e-6F,
+              .rounded = {},
+              .experts = i == 0 ? ExpertSums{} : sums},
+             stream());
+    residuals[i] = residual.host();
+    outputs[i] = y.host();
+  }
+  EXPECT_EQ(residuals[0], residuals[1]);
+  EXPECT_EQ(outputs[0], outputs[1]);
+  EXPECT_NE(residuals[0], start);
 }
 
 TEST_F(Experts, AnyNumberOfTokens) {
