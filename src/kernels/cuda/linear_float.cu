@@ -1,5 +1,5 @@
 // Float weights on the ordinary cores: routers, and models whose file was never quantised. A warp
-// computes two rows for eight tokens; a lane walks k eight columns at a time.
+// computes some rows for eight tokens; a lane walks k eight columns at a time.
 #include <cuda_fp16.h>
 
 #include "kernels/cuda/launch.cuh"
@@ -8,7 +8,7 @@
 namespace tandem::cuda {
 namespace {
 
-constexpr int kWarps = 4, kRows = 2, kTokens = 8;
+constexpr int kWarps = 4, kTokens = 8;
 
 __device__ float2 as_floats(uint32_t pair, __half) {
   __half2 v;
@@ -39,9 +39,10 @@ __device__ void load8(const T* p, float (&v)[8]) {
 // Weights are asked for before the kernel ahead has ended.
 __device__ void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
-// kSplit: the warps of a block share two rows and split their columns, which spreads a router over
-// the device; else each warp has two rows of its own, and x is read less often.
-template <typename W, bool kSplit>
+// kSplit: the warps of a block share their rows and split the columns, which spreads a router over
+// the device: two rows where x is short, eight where reading it for every pair of rows would be
+// most of the work. Else each warp has two rows of its own.
+template <typename W, bool kSplit, int kRows>
 __global__ void __launch_bounds__(kWarps * 32)
     float_kernel(LinearMatrix m, const float* x, int64_t x_stride, int k, int tokens) {
   __shared__ float sums[kWarps][kTokens][kRows];
@@ -63,17 +64,21 @@ __global__ void __launch_bounds__(kWarps * 32)
   const int first = blockIdx.y * kTokens, count = min(kTokens, tokens - first);
 
   float sum[kTokens][kRows] = {};
-#pragma unroll 2
+#pragma unroll(kRows == 2 ? 2 : 1)
   for (int at = start; at < k; at += step) {
-    float weights[kRows][8];
-    for (int r = 0; r < kRows; ++r) load8(rows[r] + at, weights[r]);
+    float values[kTokens][8];
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
-      if (t >= count) break;
-      float values[8];
-      load8(x + (first + t) * x_stride + at, values);
-      for (int r = 0; r < kRows; ++r) {
-        for (int i = 0; i < 8; ++i) sum[t][r] = fmaf(weights[r][i], values[i], sum[t][r]);
+      if (t < count) load8(x + (first + t) * x_stride + at, values[t]);
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      float weights[8];
+      load8(rows[r] + at, weights);
+#pragma unroll
+      for (int t = 0; t < kTokens; ++t) {
+        if (t >= count) break;
+        for (int i = 0; i < 8; ++i) sum[t][r] = fmaf(weights[i], values[t][i], sum[t][r]);
       }
     }
   }
@@ -86,6 +91,7 @@ __global__ void __launch_bounds__(kWarps * 32)
 #pragma unroll
   for (int t = 0; t < kTokens; ++t) {
     if (t >= count) break;
+#pragma unroll
     for (int r = 0; r < kRows; ++r) {
       for (int distance = 16; distance > 0; distance /= 2) {
         sum[t][r] += __shfl_xor_sync(0xffffffffU, sum[t][r], distance);
@@ -111,11 +117,14 @@ template <typename W>
 void launch(const LinearParams& p, const LinearMatrix& m, cudaStream_t stream) {
   constexpr int kFewTokens = 64;
   const bool split = p.tokens <= kFewTokens;
-  const int rows = split ? kRows : kWarps * kRows;
+  const int rows = split && p.tokens <= kTokens ? 2 : 8;
+  const auto kernel = !split      ? float_kernel<W, false, 2>
+                      : rows == 2 ? float_kernel<W, true, 2>
+                                  : float_kernel<W, true, 8>;
   const dim3 grid(static_cast<unsigned>((m.n + rows - 1) / rows),
                   static_cast<unsigned>((p.tokens + kTokens - 1) / kTokens));
-  launch_sharing("float_kernel", split ? float_kernel<W, true> : float_kernel<W, false>, grid,
-                 kWarps * 32, 0, stream, m, p.x_f32, p.x_f32_stride, p.k, p.tokens);
+  launch_sharing("float_kernel", kernel, grid, kWarps * 32, 0, stream, m, p.x_f32, p.x_f32_stride,
+                 p.k, p.tokens);
 }
 
 }  // namespace

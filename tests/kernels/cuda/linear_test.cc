@@ -294,7 +294,8 @@ TEST_F(Linear, MatricesOfSeveralTypesShareAnInput) {
 
 TEST_F(Linear, FloatWeights) {
   for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
-    for (const Case& c : {Case{1, 64, 2048}, Case{11, 35, 264}, Case{70, 35, 264}}) {
+    for (const Case& c : {Case{1, 64, 2048}, Case{8, 35, 264}, Case{11, 35, 264},
+                          Case{33, 64, 2048}, Case{70, 35, 264}}) {
       const DeviceStack w(type, 1, c.n, c.k, 8);
       const Inputs x(c.tokens, c.k, 9);
       DeviceVector<float> y(static_cast<size_t>(c.tokens) * 64);
