@@ -1,5 +1,5 @@
-// A warp for each head of each token, or a block for each cached row of latent attention; rows pass
-// through shared memory for the rotation, whose pairs lie apart.
+// A warp for each head of each token, and a block for each cached row of latent attention; rows
+// pass through shared memory for the rotation, whose pairs lie apart.
 #include "base/check.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/prepare.cuh"
@@ -44,8 +44,7 @@ __global__ void __launch_bounds__(32 * kWarps) gqa_kernel(PrepareGqaParams p) {
 // One block of 128 threads for each token: thread i holds columns 4 i to 4 i + 3 for the norm, as
 // norm.cu has it.
 template <typename Half>
-__global__ void __launch_bounds__(kLatent / 4) latent_kernel(StoreLatentParams p) {
-  begin();
+__device__ void store_row(const StoreLatentParams& p) {
   __shared__ float row[kLatent + kRope];
   __shared__ float warps[kLatent / 128];
   const int64_t t = blockIdx.x;
@@ -76,8 +75,7 @@ __global__ void __launch_bounds__(kLatent / 4) latent_kernel(StoreLatentParams p
 }
 
 template <typename Half>
-__global__ void __launch_bounds__(32 * kWarps) queries_kernel(LatentQueriesParams p) {
-  begin();
+__device__ void make_queries(const LatentQueriesParams& p) {
   __shared__ float rows[kWarps][kRope];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int64_t t = blockIdx.x;
@@ -93,6 +91,18 @@ __global__ void __launch_bounds__(32 * kWarps) queries_kernel(LatentQueriesParam
   store_halves<Half>(p.latent + t * p.latent_token_stride + head * p.latent_head_stride, kLatent,
                      lane, 32, out);
   store_halves<Half>(row, kRope, lane, 32, out + kHalfBytes * kLatent);
+}
+
+// The last block of a token's stores its row, the others make queries of four heads each.
+template <typename Half>
+__global__ void __launch_bounds__(32 * kWarps) latent_kernel(PrepareLatentParams p) {
+  static_assert(32 * kWarps == kLatent / 4);
+  begin();
+  if (blockIdx.y + 1 == gridDim.y) {
+    store_row<Half>(p.store);
+  } else {
+    make_queries<Half>(p.queries);
+  }
 }
 
 dim3 grid_of(int tokens, int warps) {
@@ -111,22 +121,18 @@ void prepare_gqa(const PrepareGqaParams& p, cudaStream_t stream) {
   });
 }
 
-void store_latent(const StoreLatentParams& p, cudaStream_t stream) {
-  TANDEM_CHECK(p.cache.dim == kLatent + kRope && p.rotation.dims <= kRope, "rows of {}",
-               p.cache.dim);
-  if (p.tokens == 0) return;
-  with_type(p.cache.type, [&](auto half) {
-    launch("store_latent", latent_kernel<decltype(half)>, dim3(static_cast<unsigned>(p.tokens)),
-           kLatent / 4, stream, p);
-  });
-}
-
-void latent_queries(const LatentQueriesParams& p, cudaStream_t stream) {
-  TANDEM_CHECK(p.rotation.dims <= kRope, "{} columns to rotate", p.rotation.dims);
-  if (p.tokens == 0) return;
-  with_type(p.type, [&](auto half) {
-    launch("latent_queries", queries_kernel<decltype(half)>, grid_of(p.tokens, p.heads),
-           32 * kWarps, stream, p);
+void prepare_latent(const PrepareLatentParams& p, cudaStream_t stream) {
+  const StoreLatentParams& store = p.store;
+  TANDEM_CHECK(store.cache.dim == kLatent + kRope && store.rotation.dims <= kRope &&
+                   p.queries.rotation.dims <= kRope,
+               "rows of {}, {} columns to rotate", store.cache.dim, store.rotation.dims);
+  TANDEM_CHECK(store.tokens == p.queries.tokens && store.cache.type == p.queries.type,
+               "rows of {} tokens, queries of {}", store.tokens, p.queries.tokens);
+  if (store.tokens == 0) return;
+  dim3 grid = grid_of(store.tokens, p.queries.heads);
+  ++grid.y;
+  with_type(p.queries.type, [&](auto half) {
+    launch("prepare_latent", latent_kernel<decltype(half)>, grid, 32 * kWarps, stream, p);
   });
 }
 

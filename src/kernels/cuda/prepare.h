@@ -49,8 +49,6 @@ struct StoreLatentParams {
   KvCache cache;
   int tokens;
 };
-void store_latent(const StoreLatentParams& params, cudaStream_t stream);
-
 // Latent attention's queries: the part that was taken into the cache's space, and the rotated rest.
 struct LatentQueriesParams {
   const float* latent;  // [T, H, 512]
@@ -63,6 +61,11 @@ struct LatentQueriesParams {
   int heads;
   int tokens;
 };
-void latent_queries(const LatentQueriesParams& params, cudaStream_t stream);
+// Both for the same tokens.
+struct PrepareLatentParams {
+  StoreLatentParams store;
+  LatentQueriesParams queries;
+};
+void prepare_latent(const PrepareLatentParams& params, cudaStream_t stream);
 
 }  // namespace tandem::cuda

@@ -327,10 +327,9 @@ class CudaGpu : public Gpu {
     const int64_t tokens = step_->tokens(), rank = layer.value_dim;
     const int64_t head_dim = in.nope + layer.key_dim - rank;
     float* latent = scope.floats(static_cast<size_t>(tokens * in.heads * rank));  // [T, H, kv_lora]
-    step_->store_latent(layer, in, stream());
     linear_per_head(workspace, {in.q.f32, in.heads * head_dim, head_dim, in.q.rounded}, tokens,
                     in.k_b, {latent, in.heads * rank, rank});
-    step_->prepare_queries(layer, in, latent, stream());
+    step_->prepare_latent(layer, in, latent, stream());
     step_->attention(layer, nullptr, in.scale, out, stream());
   }
 

@@ -183,32 +183,29 @@ void StepOnDevice::grouped_attention(const KvLayer& layer, const GroupedProjecti
                    stream);
 }
 
-void StepOnDevice::store_latent(const KvLayer& layer, const LatentProjections& in,
-                                cudaStream_t stream) const {
-  cuda::store_latent({.rows = {in.kv, layer.key_dim},
-                      .norm = in.kv_norm.f32(),
-                      .epsilon = in.epsilon,
-                      .rotation = rotation(in.rotations),
-                      .slots = slots(),
-                      .cache = cuda_cache(layer),
-                      .tokens = tokens_},
-                     stream);
-}
-
-void StepOnDevice::prepare_queries(const KvLayer& layer, const LatentProjections& in,
-                                   const float* latent, cudaStream_t stream) const {
+void StepOnDevice::prepare_latent(const KvLayer& layer, const LatentProjections& in,
+                                  const float* latent, cudaStream_t stream) const {
+  const cuda::KvCache cache = cuda_cache(layer);
+  const cuda::Rotation rotates = rotation(in.rotations);
   const int64_t rank = layer.value_dim, head_dim = in.nope + layer.key_dim - rank;
-  cuda::latent_queries({.latent = latent,
-                        .latent_token_stride = in.heads * rank,
-                        .latent_head_stride = rank,
-                        .rope = in.q.f32 + in.nope,
-                        .rope_token_stride = in.heads * head_dim,
-                        .rope_head_stride = head_dim,
-                        .rotation = rotation(in.rotations),
-                        .queries = queries(),
-                        .type = cuda_cache(layer).type,
-                        .heads = sizes_.heads,
-                        .tokens = tokens_},
+  cuda::prepare_latent({.store = {.rows = {in.kv, layer.key_dim},
+                                  .norm = in.kv_norm.f32(),
+                                  .epsilon = in.epsilon,
+                                  .rotation = rotates,
+                                  .slots = slots(),
+                                  .cache = cache,
+                                  .tokens = tokens_},
+                        .queries = {.latent = latent,
+                                    .latent_token_stride = in.heads * rank,
+                                    .latent_head_stride = rank,
+                                    .rope = in.q.f32 + in.nope,
+                                    .rope_token_stride = in.heads * head_dim,
+                                    .rope_head_stride = head_dim,
+                                    .rotation = rotates,
+                                    .queries = queries(),
+                                    .type = cache.type,
+                                    .heads = sizes_.heads,
+                                    .tokens = tokens_}},
                        stream);
 }
 

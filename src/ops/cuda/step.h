@@ -36,11 +36,9 @@ class StepOnDevice {
                  cudaStream_t stream) const;
   void grouped_attention(const KvLayer& layer, const GroupedProjections& in, Features out,
                          cudaStream_t stream) const;
-  // What stands before attention: the cache's new rows, and queries().
-  void store_latent(const KvLayer& layer, const LatentProjections& in, cudaStream_t stream) const;
-  // latent: [T, H, kv_lora] the queries in the cache's space
-  void prepare_queries(const KvLayer& layer, const LatentProjections& in, const float* latent,
-                       cudaStream_t stream) const;
+  // The cache's new rows, and queries(). latent: [T, H, kv_lora] the queries in the cache's space
+  void prepare_latent(const KvLayer& layer, const LatentProjections& in, const float* latent,
+                      cudaStream_t stream) const;
 
  private:
   // Arrays lie one after the other, in page-locked memory and on the device at the same offsets, so
