@@ -3,6 +3,7 @@
 #include "kernels/cuda/attention.h"
 
 #include "tests/kernels/cuda/paged_batch.h"
+#include "tests/kernels/cuda/weights.h"
 
 namespace tandem::cuda {
 namespace {
@@ -29,6 +30,17 @@ double tolerance(CacheType type, int roundings) {
 
 class Attention : public testing::DeviceTest {
  protected:
+  // The rows that further products read are the outputs, rounded.
+  static void expect_for_products(const std::vector<__nv_bfloat16>& rows,
+                                  const std::vector<float>& outputs) {
+    const auto expected = testing::for_products(outputs);
+    int different = 0;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      different += __bfloat162float(rows[i]) != __bfloat162float(expected[i]);
+    }
+    EXPECT_EQ(different, 0);
+  }
+
   // A cache of random rounded values, and its host copy as floats in the same order.
   struct Filled {
     DeviceVector<uint16_t> data;
@@ -75,6 +87,7 @@ class GqaAttention : public Attention {
     std::vector<float> q = random_floats(static_cast<size_t>(batch.tokens) * s.heads * s.dim, 7);
     round_to_halves(q, c.type);
     DeviceVector<float> device_q(q), out(q.size());
+    DeviceVector<__nv_bfloat16> rounded(q.size());
     DeviceBatch device(batch.keys.size(), batch.pages.size());
     device.assign(batch);
 
@@ -95,8 +108,10 @@ class GqaAttention : public Attention {
                    .last_page_keys = device.last_page_keys.data(),
                    .requests = count,
                    .tokens = batch.tokens,
-                   .scale = scale},
+                   .scale = scale,
+                   .rounded = rounded.data()},
                   stream());
+    expect_for_products(rounded.host(), out.host());
     const int64_t to_values = cache.page_stride / 2;
     const auto row = [&](size_t request, int key, int head, int64_t part) {
       const int page =
@@ -164,6 +179,7 @@ class MlaAttention : public Attention {
         random_floats(static_cast<size_t>(batch.tokens) * s.heads * kRow, 7, 0.5F);
     round_to_halves(q, type);
     DeviceVector<float> device_q(q), out(static_cast<size_t>(batch.tokens) * s.heads * kLatentDim);
+    DeviceVector<__nv_bfloat16> rounded(out.size());
     DeviceVector<int32_t> pages(batch.pages);
     const AttentionSizes sizes = mla_sizes(s, batch.tokens);
     OwnedMemory memory(sizes);
@@ -185,8 +201,10 @@ class MlaAttention : public Attention {
                      .out = out.data(),
                      .pages = pages.data(),
                      .tokens = batch.tokens,
-                     .scale = kScale},
+                     .scale = kScale,
+                     .rounded = rounded.data()},
                     stream());
+      expect_for_products(rounded.host(), out.host());
       EXPECT_LT(worst_difference(out.host(), expected), tolerance(type, 3))
           << s.heads << " heads, " << requests.size() << " requests, form "
           << static_cast<int>(form);
@@ -200,6 +218,13 @@ TEST_F(MlaAttention, MatchesTheDefinition) {
     check_step({.heads = 128, .page_size = 64}, type, kSteps[1]);
     check_step({.heads = 20, .page_size = 32}, type, kSteps[2]);
   }
+}
+
+TEST(MlaForm, IsHoppersWhereThereIsSuchADevice) {
+  for (const int compute : {80, 86, 89, 100, 120}) {
+    EXPECT_EQ(mla_form(compute), MlaForm::kAmpere) << compute;
+  }
+  EXPECT_EQ(mla_form(90), has_mla_hopper() ? MlaForm::kHopper : MlaForm::kAmpere);
 }
 
 // --- sizes ---
