@@ -202,8 +202,8 @@ int64_t resident_bytes() {
   return resident * 4096;
 }
 
-// Neither side's memory grows, whatever the traffic: in the second half of 10 000 steps nothing more
-// is taken. Kernels are loaded at their first launch, hence not from the start.
+// Neither side's memory grows, whatever the traffic: in the second half of 10 000 steps nothing
+// more is taken. Kernels are loaded at their first launch, hence not from the start.
 TEST_P(GpuEngineTest, TenThousandStepsTakeNoMemory) {
   const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 1);
   const std::unique_ptr<LocalEngine> engine = load(*file, gpu_options());

@@ -56,8 +56,8 @@ struct ExpertGroups {
   }
 };
 
-// Groups of few pairs, which each block lists for itself, all of them the same: that is quicker than
-// a kernel ahead. Later kernels find the list.
+// Groups of few pairs, which each block lists for itself, all of them the same: that is quicker
+// than a kernel ahead. Later kernels find the list.
 struct OwnGroups : ExpertGroups {
   static constexpr bool kLists = true;
   GroupParams params;

@@ -47,8 +47,8 @@ class DecodeAttention : public testing::DeviceTest {
     const auto width = static_cast<size_t>(s.heads * s.dim);
     const auto kv = static_cast<size_t>(s.kv_heads * s.dim), dim = static_cast<size_t>(s.dim);
     const DeviceVector<float> q(random_floats(rows * width, 4)), k(random_floats(rows * kv, 5)),
-        v(random_floats(rows * kv, 6)), table(random_floats(rows * dim, 7)),
-        q_norm(random_floats(dim, 8)), k_norm(random_floats(dim, 9));
+        v(random_floats(rows * kv, 6)), table(random_floats(rows * dim, 7, 0.5F)),
+        q_norm(random_floats(dim, 8, 0.5F)), k_norm(random_floats(dim, 9, 0.5F));
     const KvCache form = grouped_cache(nullptr, s.page_size, s.kv_heads, s.dim, c.type);
     std::vector<uint16_t> filled;
     for (const float x : random_floats(static_cast<size_t>(form.page_stride * pages), 10)) {
