@@ -16,6 +16,17 @@ namespace {
 // Rows of steps that only generate: filled up to the next of these, for which a graph is captured.
 constexpr int kGraphRows[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128};
 
+// Those up to a step's sequences, and for that many too.
+std::vector<int> graph_rows(int sequences) {
+  std::vector<int> rows;
+  for (const int count : kGraphRows) {
+    if (count < sequences) rows.push_back(count);
+  }
+  rows.push_back(std::min(sequences, kGraphRows[std::size(kGraphRows) - 1]));
+  if (rows.size() > 1 && rows.back() == rows[rows.size() - 2]) rows.pop_back();
+  return rows;
+}
+
 std::span<std::byte> take(ops::Gpu& gpu, size_t bytes, const char* purpose) {
   return {gpu.allocate(static_cast<int64_t>(bytes), purpose), bytes};
 }
@@ -65,6 +76,7 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                .workspace = workspace_,
                .gpu = gpu_.get(),
                .host_workspace = &host_workspace_},
+      graph_rows_(graph_rows(info_.max_step_sequences)),
       outputs_(info_) {
   require_host_memory(*decoder_, options);
   const auto logits =
@@ -121,8 +133,7 @@ void GpuEngine::capture_graphs() {
   std::vector<int32_t> output_rows(ids.size());
   std::iota(output_rows.begin(), output_rows.end(), 0);
   const int32_t page = 0;
-  for (const int rows : kGraphRows) {
-    if (rows > info_.max_step_sequences) break;
+  for (const int rows : graph_rows_) {
     const auto count = static_cast<size_t>(rows);
     sequences_.assign(count, {.tokens = 1, .position = 0, .pages = {&page, 1}});
     const ops::GpuStepArrays arrays =
@@ -140,9 +151,9 @@ int GpuEngine::padded_rows(const Batch& batch) const {
   for (const SequenceSlice& slice : batch.sequences) {
     if (slice.num_tokens != 1 || !slice.sample) return 0;
   }
-  const auto* found = std::lower_bound(std::begin(kGraphRows), std::end(kGraphRows),
-                                       static_cast<int>(batch.sequences.size()));
-  return found == std::end(kGraphRows) || *found > info_.max_step_sequences ? 0 : *found;
+  const auto found = std::lower_bound(graph_rows_.begin(), graph_rows_.end(),
+                                      static_cast<int>(batch.sequences.size()));
+  return found == graph_rows_.end() ? 0 : *found;
 }
 
 StepResult GpuEngine::step(const Batch& batch) {

@@ -58,6 +58,7 @@ class GpuEngine : public LocalEngine {
   ops::Context context_;
 
   std::vector<ops::GpuStepLayout::Sequence> sequences_;  // [B]
+  std::vector<int> graph_rows_;                          // ascending
   OutputRows outputs_;
   float* device_logits_;  // [B, V]
   std::unique_ptr<GpuSampler> sampler_;
