@@ -1,8 +1,8 @@
-// A block of four warps for a part of one request's keys and one key/value head. The group's query
+// A block of eight warps for a part of one request's keys and one key/value head. The group's query
 // heads are the rows of tensor-core tiles (eight of sixteen; the others are zero), keys the
 // columns.
 //
-//   warp: every fourth tile of 16 keys, with running maximum and sums
+//   warp: every eighth tile of 16 keys, with running maximum and sums
 //         scores = queries x keys^T     a lane's eight columns of a row are 16 bytes of memory: the
 //                                       order of columns is free if both sides agree
 //         output = weights x values     values' tiles are transposed in registers (movmatrix)
@@ -18,12 +18,12 @@
 namespace tandem::cuda {
 namespace {
 
-constexpr int kWarps = 4, kThreads = 32 * kWarps;
+constexpr int kWarps = 8, kThreads = 32 * kWarps;
 constexpr int kGroup = 8;      // query heads at most
 constexpr int kTileKeys = 16;  // of a warp
 constexpr int kBlockKeys = kWarps * kTileKeys;
 constexpr int kMaxSplits = 32;
-constexpr int kBlocksPerMultiprocessor = 4;
+constexpr int kBlocksPerMultiprocessor = 2;
 constexpr unsigned kAll = 0xffffffffU;
 
 __device__ float minus_infinity() { return __uint_as_float(0xff800000U); }
@@ -199,11 +199,11 @@ __device__ void prepare(const PrepareGqaParams& p, int row, int head, bool store
   }
   if (!stores) return;
   const int slot = p.slots[row];
-  if (warp == 0) {
+  if (warp == kWarps - 1) {
     load_head(p.k.data + row * p.k.stride + head * kDim, kDim, p.k_norm, p.epsilon, p.rotation, row,
               lane, scratch);
     store_halves<Half>(scratch, kDim, lane, 32, place_of(p.cache.keys, p.cache, slot, head));
-  } else if (warp == 1) {
+  } else if (warp == kWarps - 2) {
     store_halves<Half>(p.v.data + row * p.v.stride + head * kDim, kDim, lane, 32,
                        place_of(p.cache.values, p.cache, slot, head));
   }
@@ -237,7 +237,8 @@ struct Part {
 };
 
 template <typename Half, int kDim>
-__global__ void __launch_bounds__(kThreads) decode_kernel(DecodeGqaParams p, int splits) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
+    decode_kernel(DecodeGqaParams p, int splits) {
   begin();
   __shared__ Sums<kDim> sums[kWarps];
   __shared__ uint4 queries[kGroup * kDim / 8];
