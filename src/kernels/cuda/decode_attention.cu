@@ -68,10 +68,10 @@ struct Keys {
   const int32_t* pages;
   int count, begin, end, parts;
 
-  __device__ Keys(const DecodeGqaParams& p, int row, int split, int splits) {
-    const int first = p.page_starts[row], held = p.page_starts[row + 1] - first;
+  __device__ Keys(const DecodeGqaParams& p, int first, int held, int in_last, int split,
+                  int splits) {
     pages = p.pages + first;
-    count = (held - 1) * p.in.cache.page_size + p.last_page_keys[row];
+    count = (held - 1) * p.in.cache.page_size + in_last;
     const int share = (count + splits - 1) / splits;
     const int part = (share + kBlockKeys - 1) / kBlockKeys * kBlockKeys;
     parts = (count + part - 1) / part;
@@ -180,11 +180,10 @@ struct Warp {
   }
 };
 
-// The group's queries of a row as 16-bit floats in shared memory, and, by the block with the last
-// key, the row's own key and value into the cache.
+// The group's queries of a row as 16-bit floats in shared memory.
 template <typename Half, int kDim>
-__device__ void prepare(const PrepareGqaParams& p, int row, int head, bool stores, int warp,
-                        int lane, float* scratch, uint4* queries) {
+__device__ void prepare_queries(const PrepareGqaParams& p, int row, int head, int warp, int lane,
+                                float* scratch, uint4* queries) {
   const int group = p.heads / p.cache.kv_heads;
   for (int h = warp; h < kGroup; h += kWarps) {
     auto* out = reinterpret_cast<std::byte*>(queries) + kHalfBytes * h * kDim;
@@ -197,8 +196,12 @@ __device__ void prepare(const PrepareGqaParams& p, int row, int head, bool store
     }
     __syncwarp();
   }
-  if (!stores) return;
-  const int slot = p.slots[row];
+}
+
+// The row's own key and value into the cache.
+template <typename Half, int kDim>
+__device__ void store_key_and_value(const PrepareGqaParams& p, int row, int head, int slot,
+                                    int warp, int lane, float* scratch) {
   if (warp == kWarps - 1) {
     load_head(p.k.data + row * p.k.stride + head * kDim, kDim, p.k_norm, p.epsilon, p.rotation, row,
               lane, scratch);
@@ -246,17 +249,23 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
   __shared__ bool last;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, c = lane % 4;
   const int head = blockIdx.y, row = blockIdx.z, group = p.in.heads / p.in.cache.kv_heads;
-  if (p.in.slots[row] < 0) return;
-  const Keys keys(p, row, blockIdx.x, splits);
+  // Read ahead of the queries, used behind them.
+  const int slot = p.in.slots[row], first = p.page_starts[row],
+            held = p.page_starts[row + 1] - first, in_last = p.last_page_keys[row];
+  prepare_queries<Half, kDim>(p.in, row, head, warp, lane, scratch[warp], queries);
+  if (slot < 0) return;
+  const Keys keys(p, first, held, in_last, blockIdx.x, splits);
   if (static_cast<int>(blockIdx.x) >= keys.parts) return;
-  prepare<Half, kDim>(p.in, row, head, keys.end == keys.count, warp, lane, scratch[warp], queries);
+  if (keys.end == keys.count) {
+    store_key_and_value<Half, kDim>(p.in, row, head, slot, warp, lane, scratch[warp]);
+  }
   __syncthreads();
 
   Warp<Half, kDim> own;
 #pragma unroll
   for (int j = 0; j < kDim / 32; ++j) own.q[j] = queries[g * (kDim / 8) + 4 * j + c];
-  for (int first = keys.begin + warp * kTileKeys; first < keys.end; first += kBlockKeys) {
-    own.tile(p, keys, head, first, g, c);
+  for (int tile = keys.begin + warp * kTileKeys; tile < keys.end; tile += kBlockKeys) {
+    own.tile(p, keys, head, tile, g, c);
   }
   own.leave(sums[warp], g, c);
   __syncthreads();

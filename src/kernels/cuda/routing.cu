@@ -111,20 +111,21 @@ __global__ void __launch_bounds__(32 * kTokensPerBlock) route_kernel(RouteParams
   const int lane = threadIdx.x % 32;
   const int64_t t = blockIdx.x * int64_t{kTokensPerBlock} + threadIdx.x / 32;
   if (t >= p.tokens) return;
-  if (p.slots != nullptr && p.slots[t] < 0) {
-    for (int i = lane; i < p.used; i += 32) {
-      p.ids[t * p.used + i] = -1;
-      p.weights[t * p.used + i] = 0.0F;
-    }
-    return;
-  }
   Shared& s = all[threadIdx.x / 32];
+  const bool padding = p.slots != nullptr && p.slots[t] < 0;  // used below: loads go side by side
 
   for (int e = lane; e < p.experts; e += 32) {
     const float logit = p.logits[t * p.experts + e];
     s.probabilities[e] = p.gating == Gating::kSigmoid ? exact_sigmoid(logit) : logit;
   }
   __syncwarp();
+  if (padding) {
+    for (int i = lane; i < p.used; i += 32) {
+      p.ids[t * p.used + i] = -1;
+      p.weights[t * p.used + i] = 0.0F;
+    }
+    return;
+  }
   if (p.gating == Gating::kSoftmax) softmax(s.probabilities, p.experts, lane);
   for (int e = lane; e < p.experts; e += 32) {
     float score = s.probabilities[e];
