@@ -79,11 +79,14 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
   const int64_t most_pages = std::min<int64_t>(
       int64_t{info_.num_pages} * info_.max_step_sequences,
       int64_t{info_.max_step_sequences} * ((info_.context_length - 1) / info_.page_size + 1));
-  gpu_->prepare({.cache = form_,
-                 .heads = decoder_->config().heads,
-                 .max_tokens = info_.max_step_tokens,
-                 .max_sequences = info_.max_step_sequences,
-                 .max_pages = static_cast<int>(most_pages)});
+  gpu_->prepare(
+      {.cache = form_,
+       .heads = decoder_->config().heads,
+       .max_tokens = info_.max_step_tokens,
+       .max_sequences = info_.max_step_sequences,
+       .max_pages = static_cast<int>(most_pages),
+       .host_expert_width = decoder_->config().hidden,
+       .host_experts_used = routed_experts_on_gpu ? 0 : decoder_->config().moe.routing.used});
   sequences_.reserve(static_cast<size_t>(info_.max_step_sequences));
 }
 

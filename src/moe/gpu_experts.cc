@@ -1,6 +1,6 @@
-// The hand-off of routed experts to the CPU: activations and routing go to page-locked memory, the
-// GPU goes on with the shared expert, the CPU works, its sum comes back and is added. References
-// that the host's work keeps are the engine's and the model's, and live as long as graphs do.
+// The hand-off of routed experts to the CPU: the GPU hands activations and routing on and goes on
+// with the shared expert, the CPU works, its sum is added. References that the host's work keeps
+// are the engine's and the model's, and live as long as graphs do.
 #include "moe/gpu_experts.h"
 
 #include <algorithm>
@@ -25,46 +25,16 @@ void run_shared(ops::Context& ctx, const ExpertWeights& w, const ExpertStep& ste
   ctx.gpu->add(y, step.shared_gate, step.tokens, width, step.residual);
 }
 
-// One step's operands of the routed experts in page-locked memory.
-struct HandOff {
-  float* x;        // [T, M]
-  float* sum;      // [T, M]
-  int32_t* ids;    // [T, K]
-  float* weights;  // [T, K]
-
-  static HandOff in(ops::Gpu& gpu, int64_t tokens, int64_t width, int used) {
-    const auto rows = Workspace::aligned(static_cast<size_t>(tokens * width) * sizeof(float));
-    const auto slots = Workspace::aligned(static_cast<size_t>(tokens * used) * sizeof(float));
-    std::byte* memory = gpu.pinned(2 * rows + 2 * slots).data();
-    return {reinterpret_cast<float*>(memory), reinterpret_cast<float*>(memory + rows),
-            reinterpret_cast<int32_t*>(memory + 2 * rows),
-            reinterpret_cast<float*>(memory + 2 * rows + slots)};
-  }
-};
-
-HandOff send(ops::Gpu& gpu, const ExpertStep& step, int64_t width) {
-  const HandOff host = HandOff::in(gpu, step.tokens, width, step.used);
-  const auto slots = static_cast<size_t>(step.tokens * step.used);
-  gpu.read(step.x, static_cast<size_t>(step.tokens * width) * sizeof(float),
-           reinterpret_cast<std::byte*>(host.x));
-  gpu.read(step.ids, slots * sizeof(int32_t), reinterpret_cast<std::byte*>(host.ids));
-  gpu.read(step.weights, slots * sizeof(float), reinterpret_cast<std::byte*>(host.weights));
-  gpu.begin_host_work();
-  return host;
-}
-
-// The routed experts' sum for the step's tokens, without padding, from and to page-locked memory.
-void run_on_cpu(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping,
-                const HandOff& host, int used) {
-  const int64_t tokens = ctx.gpu->live_tokens();
-  std::fill_n(host.sum, static_cast<size_t>(tokens * layer.routed.gate.cols()), 0.0F);
+void run_on_cpu(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping, int used,
+                const ops::HostExperts& host) {
+  std::fill_n(host.sum, static_cast<size_t>(host.tokens * layer.routed.gate.cols()), 0.0F);
   ops::Context cpu{ctx.pool, ctx.cpu, *ctx.host_workspace};
   run_experts(cpu, {.routed = layer.routed, .shared = {}}, grouping,
               {.x = host.x,
                .ids = host.ids,
                .weights = host.weights,
                .shared_gate = nullptr,
-               .tokens = tokens,
+               .tokens = host.tokens,
                .used = used,
                .residual = host.sum});
 }
@@ -73,37 +43,33 @@ void run_on_cpu(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping,
 
 void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping,
                             const ExpertStep& step) {
-  const int64_t width = layer.routed.gate.cols();
+  const ops::GpuExperts routed = {.gate = &layer.routed.gate,
+                                  .up = &layer.routed.up,
+                                  .down = &layer.routed.down,
+                                  .x = step.x,
+                                  .ids = step.ids,
+                                  .weights = step.weights,
+                                  .tokens = step.tokens,
+                                  .used = step.used,
+                                  .residual = step.residual};
   if (layer.routed.gate.device == Device::kCuda) {
     grouping.active.clear();
     if (layer.shared.gate) run_shared(ctx, layer.shared, step);
-    ctx.gpu->experts(ctx.workspace, {.gate = &layer.routed.gate,
-                                     .up = &layer.routed.up,
-                                     .down = &layer.routed.down,
-                                     .x = step.x,
-                                     .ids = step.ids,
-                                     .weights = step.weights,
-                                     .tokens = step.tokens,
-                                     .used = step.used,
-                                     .residual = step.residual});
+    ctx.gpu->experts(ctx.workspace, routed);
     return;
   }
-  const HandOff host = send(*ctx.gpu, step, width);
+  ctx.gpu->begin_host_experts(routed);
   if (layer.shared.gate) run_shared(ctx, layer.shared, step);
-  ctx.gpu->end_host_work([&ctx, &layer, &grouping, host, used = step.used] {
-    run_on_cpu(ctx, layer, grouping, host, used);
-  });
-  Workspace::Scope scope(ctx.workspace);
-  const auto values = static_cast<size_t>(step.tokens * width);
-  float* sum = scope.floats(values);  // [T, M]
-  ctx.gpu->write(reinterpret_cast<const std::byte*>(host.sum), values * sizeof(float), sum);
-  ctx.gpu->add(sum, nullptr, step.tokens, width, step.residual);
+  ctx.gpu->end_host_experts(
+      routed, [&ctx, &layer, &grouping, used = step.used](const ops::HostExperts& host) {
+        run_on_cpu(ctx, layer, grouping, used, host);
+      });
 }
 
 size_t experts_beside_gpu_workspace_bytes(const ExpertLayer& layer, int64_t tokens, int used) {
   const Tensor& gate = layer.routed.gate;
   const size_t row = Workspace::aligned(static_cast<size_t>(tokens * gate.cols()) * sizeof(float));
-  size_t bytes = row;  // of the routed experts' sum
+  size_t bytes = 0;
   if (gate.device == Device::kCuda) {
     bytes = std::max(bytes, ops::Gpu::experts_workspace_bytes(gate, tokens, used));
   }

@@ -30,6 +30,9 @@ struct GpuSizes {
   int max_tokens;
   int max_sequences;
   int max_pages;  // of all sequences of a step together
+  // Of routed experts in host memory; 0: there are none.
+  int64_t host_expert_width = 0;  // M
+  int host_experts_used = 0;      // K
 };
 
 // A step as it is laid out on the host. Sequences' tokens follow each other.
@@ -77,6 +80,15 @@ struct GpuExperts {
   float* residual;  // [T, M]
 };
 
+// The same operands in page-locked memory, for routed experts whose weights the host has.
+struct HostExperts {
+  const float* x;  // [T, M]
+  const int32_t* ids;
+  const float* weights;
+  float* sum;      // [T, M] to be written
+  int64_t tokens;  // of the step, without padding
+};
+
 class Gpu {
  public:
   virtual ~Gpu() = default;
@@ -111,13 +123,13 @@ class Gpu {
   // rows: 0, or for a graph of so many tokens, one each of as many sequences: the step's are filled
   // up with padding, whose results nobody reads.
   virtual GpuStepArrays begin_step(const GpuStepLayout& layout, int rows = 0) = 0;
-  // The host's part of an operator: `work` runs on this thread when all that was enqueued before
-  // begin_host_work() is done; what is enqueued between the two calls runs meanwhile, what is
-  // enqueued afterwards sees the results. Under capture it is kept, and runs at every replay.
-  virtual void begin_host_work() = 0;
-  virtual void end_host_work(std::function<void()> work) = 0;
-  // Tokens of the step begun, without padding.
-  virtual int64_t live_tokens() const = 0;
+  // Routed experts on the host: operands go there when all that was enqueued before begin is done;
+  // `work` runs on this thread, what is enqueued between the two calls runs on the GPU meanwhile,
+  // and what is enqueued afterwards sees residual + sum. Under capture `work` is kept, and runs at
+  // every replay. Operands share the memory that prepare() reserved: one begin, then its end.
+  virtual void begin_host_experts(const GpuExperts& experts) = 0;
+  virtual void end_host_experts(const GpuExperts& experts,
+                                std::function<void(const HostExperts&)> work) = 0;
 
   // Captures what enqueue() puts on the stream, after a begin_step() for `rows`; nothing of it
   // runs.
@@ -127,8 +139,8 @@ class Gpu {
   virtual bool replay(int rows) = 0;
   // Copies to page-locked memory, valid after wait().
   virtual void read(const void* device, size_t bytes, std::byte* host) = 0;
-  virtual void write(const std::byte* host, size_t bytes, void* device) = 0;
-  virtual std::span<std::byte> pinned(size_t bytes) = 0;  // host memory for both, until the end
+  // Page-locked memory for it, which lives as long as this object.
+  virtual std::span<std::byte> pinned(size_t bytes) = 0;
   virtual void wait() = 0;
 
   virtual void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) = 0;

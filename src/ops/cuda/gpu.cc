@@ -52,6 +52,8 @@ __nv_bfloat16* rounded(Workspace::Scope& scope, const float* x, int64_t rows, in
 
 class CudaGpu : public Gpu {
  public:
+  using HostWork = std::function<void(const HostExperts&)>;
+
   explicit CudaGpu(const platform::Gpu& gpu) : name_(gpu.name), upload_(kUploadBytes) {}
 
   std::byte* allocate(int64_t bytes, const char* purpose) override {
@@ -100,7 +102,12 @@ class CudaGpu : public Gpu {
            type == DType::kBF16;
   }
   bool has_expert_kernels(DType type) const override { return quant::has_panels(type); }
-  void prepare(const GpuSizes& sizes) override { step_.emplace(sizes); }
+  void prepare(const GpuSizes& sizes) override {
+    step_.emplace(sizes);
+    if (sizes.host_experts_used == 0) return;
+    hand_offs_.reserve(std::max(sizes.max_tokens, sizes.max_sequences), sizes.host_expert_width,
+                       sizes.host_experts_used);
+  }
   GpuStepArrays begin_step(const GpuStepLayout& layout, int rows) override {
     live_tokens_ = static_cast<int64_t>(layout.ids.size());
     return step_->begin(layout, rows, stream_.get());
@@ -119,7 +126,7 @@ class CudaGpu : public Gpu {
     found->graph.launch(stream_.get());
     for (size_t i = 0; i < found->host_work.size(); ++i) {
       hand_offs_.wait(i, stream_.get());
-      found->host_work[i]();
+      found->host_work[i](hand_offs_.operands(live_tokens_));
       hand_offs_.answer(i);
     }
     return true;
@@ -127,29 +134,21 @@ class CudaGpu : public Gpu {
   void read(const void* device, size_t bytes, std::byte* host) override {
     TANDEM_CUDA_CALL(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_.get()));
   }
-  void write(const std::byte* host, size_t bytes, void* device) override {
-    TANDEM_CUDA_CALL(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_.get()));
-  }
   std::span<std::byte> pinned(size_t bytes) override {
-    const auto pinned = std::find_if(pinned_.begin(), pinned_.end(),
-                                     [&](const PinnedMemory& m) { return m.bytes() >= bytes; });
-    if (pinned != pinned_.end()) return {pinned->data(), bytes};
     return {pinned_.emplace_back(bytes).data(), bytes};
   }
-  void begin_host_work() override {
-    if (capturing_ == nullptr) return mark_.record(stream_.get());
-    cuda::raise(hand_offs_.slot(capturing_->size()), stream_.get());
+  void begin_host_experts(const GpuExperts& experts) override {
+    hand_offs_.send(experts, next_slot(), stream_.get());
+    if (capturing_ == nullptr) mark_.record(stream_.get());
   }
-  void end_host_work(std::function<void()> work) override {
+  void end_host_experts(const GpuExperts& experts, HostWork work) override {
     if (capturing_ == nullptr) {
       mark_.synchronize();
-      work();
-      return;
+      work(hand_offs_.operands(live_tokens_));
     }
-    cuda::await(hand_offs_.slot(capturing_->size()), stream_.get());
-    capturing_->push_back(std::move(work));
+    hand_offs_.receive(experts, next_slot(), stream_.get());
+    if (capturing_ != nullptr) capturing_->push_back(std::move(work));
   }
-  int64_t live_tokens() const override { return live_tokens_; }
   void wait() override { stream_.synchronize(); }
 
   void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) override {
@@ -411,18 +410,23 @@ class CudaGpu : public Gpu {
     linear(workspace, gated, tokens, {&down, 1});
   }
 
+  // Of the hand-off that is enqueued.
+  size_t next_slot() const {
+    return capturing_ == nullptr ? HandOffs::kNoFlag : capturing_->size();
+  }
+
   struct Captured {
     int rows;
     StepOnDevice::Plan plan;
     platform::cuda::Graph graph;
-    std::vector<std::function<void()>> host_work;  // in the order of the graph
+    std::vector<HostWork> host_work;  // in the order of the graph
   };
 
   std::string name_;
   Stream stream_, transfer_stream_;
   std::mutex transfer_mutex_;
   HandOffs hand_offs_;
-  std::vector<std::function<void()>>* capturing_ = nullptr;
+  std::vector<HostWork>* capturing_ = nullptr;
   int64_t live_tokens_ = 0;
   std::vector<Captured> graphs_;
   Event mark_;
