@@ -43,6 +43,11 @@ void add_device_options(CLI::App& verb, engine::Options& options) {
       ->capture_default_str();
   verb.add_flag(flag("cpu_moe"), options.cpu_moe,
                 "keep routed experts in host memory even if they fit into the GPU's");
+  verb.add_option(flag("defer_experts"), options.defer_experts,
+                  "experts of each token that the CPU adds one layer later, while the GPU goes on; "
+                  "changes results (0: none)")
+      ->check(CLI::Range(0, 64))
+      ->capture_default_str();
 }
 
 }  // namespace tandem::cli

@@ -21,7 +21,7 @@ DType parse_kv_type(const std::string& name);
 // --numa auto|off
 void add_numa_option(CLI::App& verb, bool& numa);
 
-// --device auto|cpu|cuda, --cpu_moe
+// --device auto|cpu|cuda, --cpu_moe, --defer_experts
 void add_device_options(CLI::App& verb, engine::Options& options);
 
 }  // namespace tandem::cli

@@ -39,6 +39,20 @@ void require_host_memory(const models::Decoder& decoder, const Options& options)
       weights / kMib, options.other_memory_bytes / kMib, available / kMib);
 }
 
+void require_deferrable(int used, bool routed_experts_on_gpu, const Options& options) {
+  const int deferred = options.defer_experts;
+  if (deferred == 0) return;
+  if (used == 0) throw Error("--defer_experts {}: the model has no routed experts", deferred);
+  if (routed_experts_on_gpu) {
+    throw Error("--defer_experts {}: routed experts are on the GPU; keep them off with --cpu_moe",
+                deferred);
+  }
+  if (deferred >= used) {
+    throw Error("--defer_experts {}: a token has {} experts, one at least is not deferred",
+                deferred, used);
+  }
+}
+
 std::span<float> pinned_floats(ops::Gpu& gpu, size_t count) {
   return {reinterpret_cast<float*>(gpu.pinned(count * sizeof(float)).data()), count};
 }
@@ -71,6 +85,7 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
       sampler_(info_, pool_.size()),
       outputs_(info_) {
   require_host_memory(*decoder_, options);
+  require_deferrable(decoder_->config().moe.routing.used, routed_experts_on_gpu, options);
   const auto logits =
       static_cast<size_t>(info_.max_step_sequences) * static_cast<size_t>(info_.vocab_size);
   device_logits_ = reinterpret_cast<float*>(take(*gpu_, logits * sizeof(float), "logits").data());
@@ -86,7 +101,8 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
        .max_sequences = info_.max_step_sequences,
        .max_pages = static_cast<int>(most_pages),
        .host_expert_width = decoder_->config().hidden,
-       .host_experts_used = routed_experts_on_gpu ? 0 : decoder_->config().moe.routing.used});
+       .host_experts_used = routed_experts_on_gpu ? 0 : decoder_->config().moe.routing.used,
+       .deferred_experts = options.defer_experts});
   sequences_.reserve(static_cast<size_t>(info_.max_step_sequences));
 }
 

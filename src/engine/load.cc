@@ -114,6 +114,10 @@ std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& options
     }
     return engine;
   }
+  if (options.defer_experts > 0) {
+    throw Error("--defer_experts {}: experts are deferred beside a GPU only, this runs on the CPU",
+                options.defer_experts);
+  }
   auto engine = std::make_unique<CpuEngine>(file, options);
   load_weights(*engine, options);
   return engine;

@@ -25,19 +25,53 @@ void run_shared(ops::Context& ctx, const ExpertWeights& w, const ExpertStep& ste
   ctx.gpu->add(y, step.shared_gate, step.tokens, width, step.residual);
 }
 
-void run_on_cpu(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping, int used,
-                const ops::HostExperts& host) {
-  std::fill_n(host.sum, static_cast<size_t>(host.tokens * layer.routed.gate.cols()), 0.0F);
-  ops::Context cpu{ctx.pool, ctx.cpu, *ctx.host_workspace};
-  run_experts(cpu, {.routed = layer.routed, .shared = {}}, grouping,
-              {.x = host.x,
-               .ids = host.ids,
-               .weights = host.weights,
-               .shared_gate = nullptr,
-               .tokens = host.tokens,
-               .used = used,
-               .residual = host.sum});
-}
+// What the host does of one layer. Copies of it live as long as the graph that they are kept for.
+struct CpuPart {
+  ops::Context& ctx;
+  const ExpertLayer& layer;
+  Grouping& grouping;
+  int used;
+
+  void clear(const ops::HostExperts& host, float* sum) const {
+    std::fill_n(sum, static_cast<size_t>(host.tokens * layer.routed.gate.cols()), 0.0F);
+  }
+  // sum += the experts of ranks [first, last) of each token.
+  void add(const ops::HostExperts& host, int first, int last, float* sum) const {
+    ops::Context cpu{ctx.pool, ctx.cpu, *ctx.host_workspace};
+    Workspace::Scope scope(cpu.workspace);
+    const int count = last - first;
+    const int32_t* ids = host.ids;
+    const float* weights = host.weights;
+    if (count < used) {
+      const auto bytes = static_cast<size_t>(host.tokens * count) * sizeof(float);
+      auto* some_ids = reinterpret_cast<int32_t*>(scope.bytes(bytes));    // [T, count]
+      auto* some_weights = reinterpret_cast<float*>(scope.bytes(bytes));  // [T, count]
+      for (int64_t t = 0; t < host.tokens; ++t) {
+        std::copy_n(ids + t * used + first, count, some_ids + t * count);
+        std::copy_n(weights + t * used + first, count, some_weights + t * count);
+      }
+      ids = some_ids;
+      weights = some_weights;
+    }
+    run_experts(cpu, {.routed = layer.routed, .shared = {}}, grouping,
+                {.x = host.x,
+                 .ids = ids,
+                 .weights = weights,
+                 .shared_gate = nullptr,
+                 .tokens = host.tokens,
+                 .used = count,
+                 .residual = sum});
+  }
+
+  void now(const ops::HostExperts& host) const {
+    if (!host.sum_begun) clear(host, host.sum);
+    add(host, 0, used - host.deferred, host.sum);
+  }
+  void later(const ops::HostExperts& host) const {
+    clear(host, host.next_sum);
+    add(host, used - host.deferred, used, host.next_sum);
+  }
+};
 
 }  // namespace
 
@@ -51,7 +85,8 @@ void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Groupin
                                   .weights = step.weights,
                                   .tokens = step.tokens,
                                   .used = step.used,
-                                  .residual = step.residual};
+                                  .residual = step.residual,
+                                  .last = layer.last};
   if (layer.routed.gate.device == Device::kCuda) {
     grouping.active.clear();
     if (layer.shared.gate) run_shared(ctx, layer.shared, step);
@@ -60,10 +95,10 @@ void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Groupin
   }
   ctx.gpu->begin_host_experts(routed);
   if (layer.shared.gate) run_shared(ctx, layer.shared, step);
-  ctx.gpu->end_host_experts(
-      routed, [&ctx, &layer, &grouping, used = step.used](const ops::HostExperts& host) {
-        run_on_cpu(ctx, layer, grouping, used, host);
-      });
+  const CpuPart part{ctx, layer, grouping, step.used};
+  ctx.gpu->end_host_experts(routed,
+                            {.now = [part](const ops::HostExperts& host) { part.now(host); },
+                             .later = [part](const ops::HostExperts& host) { part.later(host); }});
 }
 
 size_t experts_beside_gpu_workspace_bytes(const ExpertLayer& layer, int64_t tokens, int used) {

@@ -33,6 +33,7 @@ struct GpuSizes {
   // Of routed experts in host memory; 0: there are none.
   int64_t host_expert_width = 0;  // M
   int host_experts_used = 0;      // K
+  int deferred_experts = 0;       // of these, in steps that only generate (HostExperts)
 };
 
 // A step as it is laid out on the host. Sequences' tokens follow each other.
@@ -77,7 +78,8 @@ struct GpuExperts {
   const float* weights;
   int64_t tokens;
   int used;
-  float* residual;  // [T, M]
+  float* residual;    // [T, M]
+  bool last = false;  // layer of the model: none of its experts can be added later
 };
 
 // The same operands in page-locked memory, for routed experts whose weights the host has.
@@ -85,8 +87,17 @@ struct HostExperts {
   const float* x;  // [T, M]
   const int32_t* ids;
   const float* weights;
-  float* sum;      // [T, M] to be written
   int64_t tokens;  // of the step, without padding
+  float* sum;      // [T, M] what the GPU adds in this layer
+  bool sum_begun;  // it holds what the layer before deferred; else it is undefined
+  // The experts of each token's last `deferred` ranks, the least of them, are computed while the
+  // GPU runs the next layer, and added there. 0 and null: none.
+  int deferred;
+  float* next_sum;  // [T, M] of the next layer
+};
+// The host's part of a layer's experts: what the GPU waits for, and then what it does not.
+struct HostWork {
+  std::function<void(const HostExperts&)> now, later;
 };
 
 class Gpu {
@@ -124,12 +135,12 @@ class Gpu {
   // up with padding, whose results nobody reads.
   virtual GpuStepArrays begin_step(const GpuStepLayout& layout, int rows = 0) = 0;
   // Routed experts on the host: operands go there when all that was enqueued before begin is done;
-  // `work` runs on this thread, what is enqueued between the two calls runs on the GPU meanwhile,
-  // and what is enqueued afterwards sees residual + sum. Under capture `work` is kept, and runs at
-  // every replay. Operands share the memory that prepare() reserved: one begin, then its end.
+  // work.now runs on this thread, what is enqueued between the two calls runs on the GPU meanwhile,
+  // and what is enqueued afterwards sees residual + sum; work.later runs beside that. Under capture
+  // `work` is kept, and runs at every replay. Operands share the memory that prepare() reserved:
+  // one begin, then its end.
   virtual void begin_host_experts(const GpuExperts& experts) = 0;
-  virtual void end_host_experts(const GpuExperts& experts,
-                                std::function<void(const HostExperts&)> work) = 0;
+  virtual void end_host_experts(const GpuExperts& experts, HostWork work) = 0;
 
   // Captures what enqueue() puts on the stream, after a begin_step() for `rows`; nothing of it
   // runs.

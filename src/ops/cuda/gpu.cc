@@ -52,8 +52,6 @@ __nv_bfloat16* rounded(Workspace::Scope& scope, const float* x, int64_t rows, in
 
 class CudaGpu : public Gpu {
  public:
-  using HostWork = std::function<void(const HostExperts&)>;
-
   explicit CudaGpu(const platform::Gpu& gpu) : name_(gpu.name), upload_(kUploadBytes) {}
 
   std::byte* allocate(int64_t bytes, const char* purpose) override {
@@ -104,17 +102,19 @@ class CudaGpu : public Gpu {
   bool has_expert_kernels(DType type) const override { return quant::has_panels(type); }
   void prepare(const GpuSizes& sizes) override {
     step_.emplace(sizes);
-    if (sizes.host_experts_used == 0) return;
-    hand_offs_.reserve(std::max(sizes.max_tokens, sizes.max_sequences), sizes.host_expert_width,
-                       sizes.host_experts_used);
+    defer_ = sizes.deferred_experts > 0;
+    if (sizes.host_experts_used > 0) hand_offs_.reserve(sizes);
   }
   GpuStepArrays begin_step(const GpuStepLayout& layout, int rows) override {
     live_tokens_ = static_cast<int64_t>(layout.ids.size());
+    only_generates_ = layout.ids.size() == layout.sequences.size();
+    layer_ = 0;
     return step_->begin(layout, rows, stream_.get());
   }
   void capture(int rows, const std::function<void()>& enqueue) override {
     Captured captured = {.rows = rows, .plan = step_->plan(), .graph = {}, .host_work = {}};
     capturing_ = &captured.host_work;
+    layer_ = 0;
     captured.graph = platform::cuda::Graph::capture(stream_, [&](cudaStream_t) { enqueue(); });
     capturing_ = nullptr;
     graphs_.push_back(std::move(captured));
@@ -125,9 +125,12 @@ class CudaGpu : public Gpu {
     if (found == graphs_.end() || found->plan != step_->plan()) return false;
     found->graph.launch(stream_.get());
     for (size_t i = 0; i < found->host_work.size(); ++i) {
+      const CapturedWork& captured = found->host_work[i];
+      const HostExperts operands = hand_offs_.operands(captured.place, live_tokens_, captured.last);
       hand_offs_.wait(i, stream_.get());
-      found->host_work[i](hand_offs_.operands(live_tokens_));
+      captured.work.now(operands);
       hand_offs_.answer(i);
+      if (operands.deferred > 0) captured.work.later(operands);
     }
     return true;
   }
@@ -138,16 +141,22 @@ class CudaGpu : public Gpu {
     return {pinned_.emplace_back(bytes).data(), bytes};
   }
   void begin_host_experts(const GpuExperts& experts) override {
-    hand_offs_.send(experts, next_slot(), stream_.get());
+    hand_offs_.send(experts, place(), stream_.get());
     if (capturing_ == nullptr) mark_.record(stream_.get());
   }
   void end_host_experts(const GpuExperts& experts, HostWork work) override {
-    if (capturing_ == nullptr) {
-      mark_.synchronize();
-      work(hand_offs_.operands(live_tokens_));
+    const HandOffs::Place place = this->place();
+    ++layer_;
+    if (capturing_ != nullptr) {
+      hand_offs_.receive(experts, place, stream_.get());
+      capturing_->push_back({place, experts.last, std::move(work)});
+      return;
     }
-    hand_offs_.receive(experts, next_slot(), stream_.get());
-    if (capturing_ != nullptr) capturing_->push_back(std::move(work));
+    const HostExperts operands = hand_offs_.operands(place, live_tokens_, experts.last);
+    mark_.synchronize();
+    work.now(operands);
+    hand_offs_.receive(experts, place, stream_.get());
+    if (operands.deferred > 0) work.later(operands);
   }
   void wait() override { stream_.synchronize(); }
 
@@ -410,23 +419,30 @@ class CudaGpu : public Gpu {
     linear(workspace, gated, tokens, {&down, 1});
   }
 
-  // Of the hand-off that is enqueued.
-  size_t next_slot() const {
-    return capturing_ == nullptr ? HandOffs::kNoFlag : capturing_->size();
+  // Of the layer of experts that is enqueued.
+  HandOffs::Place place() const {
+    return {.layer = layer_, .flags = capturing_ != nullptr, .defers = defer_ && only_generates_};
   }
 
+  struct CapturedWork {
+    HandOffs::Place place;
+    bool last;  // layer
+    HostWork work;
+  };
   struct Captured {
     int rows;
     StepOnDevice::Plan plan;
     platform::cuda::Graph graph;
-    std::vector<HostWork> host_work;  // in the order of the graph
+    std::vector<CapturedWork> host_work;  // in the order of the graph
   };
 
   std::string name_;
   Stream stream_, transfer_stream_;
   std::mutex transfer_mutex_;
   HandOffs hand_offs_;
-  std::vector<HostWork>* capturing_ = nullptr;
+  std::vector<CapturedWork>* capturing_ = nullptr;
+  bool defer_ = false, only_generates_ = false;
+  size_t layer_ = 0;  // of experts on the host, of the step that is enqueued
   int64_t live_tokens_ = 0;
   std::vector<Captured> graphs_;
   Event mark_;

@@ -1,6 +1,7 @@
 // A flag is a cache line of its own: the host spins on one while the GPU writes others.
 #include "ops/cuda/hand_offs.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "base/check.h"
@@ -26,19 +27,27 @@ HandOffs::HandOffs()
   TANDEM_CUDA_CALL(cudaMemset(counts_.data(), 0, counts_.bytes()));
 }
 
-void HandOffs::reserve(int64_t tokens, int64_t width, int used) {
-  most_values_ = tokens * width;
-  most_pairs_ = tokens * used;
-  const size_t rows = Workspace::aligned(static_cast<size_t>(most_values_) * sizeof(float));
-  const size_t pairs = Workspace::aligned(static_cast<size_t>(most_pairs_) * sizeof(float));
-  sums_ = rows;
-  ids_ = 2 * rows;
-  weights_ = ids_ + pairs;
-  memory_ = platform::cuda::PinnedMemory(weights_ + pairs);
+HandOffs::Buffer::Buffer(int64_t tokens, int64_t width, int used)
+    : most_values(tokens * width), most_pairs(tokens * used) {
+  const size_t rows = Workspace::aligned(static_cast<size_t>(most_values) * sizeof(float));
+  const size_t pairs = Workspace::aligned(static_cast<size_t>(most_pairs) * sizeof(float));
+  sums = rows;
+  ids = 2 * rows;
+  weights = ids + pairs;
+  memory = platform::cuda::PinnedMemory(weights + pairs);
 }
 
-cuda::HandOff HandOffs::flags_of(size_t slot) const {
-  if (slot == kNoFlag) return {nullptr, nullptr, nullptr, nullptr};
+void HandOffs::reserve(const GpuSizes& s) {
+  const int tokens = std::max(s.max_tokens, s.max_sequences);
+  buffers_[0] = Buffer(tokens, s.host_expert_width, s.host_experts_used);
+  deferred_ = s.deferred_experts;
+  if (deferred_ == 0) return;
+  buffers_[1] = Buffer(s.max_sequences, s.host_expert_width, s.host_experts_used);
+}
+
+cuda::HandOff HandOffs::flags_of(const Place& place) const {
+  if (!place.flags) return {nullptr, nullptr, nullptr, nullptr};
+  const size_t slot = place.layer;
   TANDEM_CHECK(slot < kSlots, "hand-off {} of {}", slot, kSlots);
   std::byte* flags = flags_.device();
   return {.count = counts_.as<uint32_t>() + slot,
@@ -47,38 +56,47 @@ cuda::HandOff HandOffs::flags_of(size_t slot) const {
           .answered = reinterpret_cast<const uint32_t*>(flags + (kSlots + slot) * kLine)};
 }
 
-void HandOffs::send(const GpuExperts& e, size_t slot, cudaStream_t stream) const {
+void HandOffs::send(const GpuExperts& e, const Place& place, cudaStream_t stream) const {
+  const Buffer& buffer = buffer_of(place, place.layer);
   const int64_t values = e.tokens * e.gate->cols(), pairs = e.tokens * e.used;
-  TANDEM_CHECK(values <= most_values_ && pairs <= most_pairs_,
-               "{} values, {} pairs, reserved {}, {}", values, pairs, most_values_, most_pairs_);
-  std::byte* host = memory_.device();
+  TANDEM_CHECK(values <= buffer.most_values && pairs <= buffer.most_pairs,
+               "{} values, {} pairs, reserved {}, {}", values, pairs, buffer.most_values,
+               buffer.most_pairs);
+  std::byte* host = buffer.memory.device();
   cuda::send({.x = e.x,
               .ids = e.ids,
               .weights = e.weights,
               .host_x = reinterpret_cast<float*>(host),
-              .host_ids = reinterpret_cast<int32_t*>(host + ids_),
-              .host_weights = reinterpret_cast<float*>(host + weights_),
+              .host_ids = reinterpret_cast<int32_t*>(host + buffer.ids),
+              .host_weights = reinterpret_cast<float*>(host + buffer.weights),
               .values = values,
               .pairs = pairs,
-              .slot = flags_of(slot)},
+              .slot = flags_of(place)},
              stream);
 }
 
-void HandOffs::receive(const GpuExperts& e, size_t slot, cudaStream_t stream) const {
-  cuda::receive({.host_sum = reinterpret_cast<const float*>(memory_.device() + sums_),
+void HandOffs::receive(const GpuExperts& e, const Place& place, cudaStream_t stream) const {
+  const Buffer& buffer = buffer_of(place, place.layer);
+  cuda::receive({.host_sum = reinterpret_cast<const float*>(buffer.memory.device() + buffer.sums),
                  .residual = e.residual,
                  .values = e.tokens * e.gate->cols(),
-                 .slot = flags_of(slot)},
+                 .slot = flags_of(place)},
                 stream);
 }
 
-HostExperts HandOffs::operands(int64_t tokens) const {
-  std::byte* host = memory_.data();
+HostExperts HandOffs::operands(const Place& place, int64_t tokens, bool last) const {
+  const Buffer& buffer = buffer_of(place, place.layer);
+  const Buffer& next = buffer_of(place, place.layer + 1);
+  const bool defers = place.defers && !last;
+  std::byte* host = buffer.memory.data();
   return {.x = reinterpret_cast<const float*>(host),
-          .ids = reinterpret_cast<const int32_t*>(host + ids_),
-          .weights = reinterpret_cast<const float*>(host + weights_),
-          .sum = reinterpret_cast<float*>(host + sums_),
-          .tokens = tokens};
+          .ids = reinterpret_cast<const int32_t*>(host + buffer.ids),
+          .weights = reinterpret_cast<const float*>(host + buffer.weights),
+          .tokens = tokens,
+          .sum = reinterpret_cast<float*>(host + buffer.sums),
+          .sum_begun = place.defers && place.layer > 0,
+          .deferred = defers ? deferred_ : 0,
+          .next_sum = defers ? reinterpret_cast<float*>(next.memory.data() + next.sums) : nullptr};
 }
 
 void HandOffs::wait(size_t slot, cudaStream_t stream) {

@@ -18,15 +18,20 @@ class HandOffs {
   HandOffs();
 
   // Memory for steps of so many tokens at most; before the first hand-off.
-  void reserve(int64_t tokens, int64_t width, int used);
+  void reserve(const GpuSizes& sizes);
 
-  // Enqueue the two halves of the hand-off; `slot`: of a graph's flags, or kNoFlag where the host
-  // waits for the stream itself.
-  static constexpr size_t kNoFlag = SIZE_MAX;
-  void send(const GpuExperts& experts, size_t slot, cudaStream_t stream) const;
-  void receive(const GpuExperts& experts, size_t slot, cudaStream_t stream) const;
+  // A layer's place in its step. Layers that defer take the two buffers in turns: the host still
+  // reads one layer's x while the next one's arrives.
+  struct Place {
+    size_t layer;  // of experts, from 0 in each step
+    bool flags;    // in a graph; else the host waits for the stream itself
+    bool defers;   // the step does
+  };
+  // Enqueue the two halves of the hand-off.
+  void send(const GpuExperts& experts, const Place& place, cudaStream_t stream) const;
+  void receive(const GpuExperts& experts, const Place& place, cudaStream_t stream) const;
   // The operands where the host reads and writes them.
-  HostExperts operands(int64_t tokens) const;
+  HostExperts operands(const Place& place, int64_t tokens, bool last) const;
 
   // Spins until the GPU has raised the slot's flag once more. Throws Error when the stream has
   // failed.
@@ -34,16 +39,25 @@ class HandOffs {
   void answer(size_t slot);
 
  private:
-  cuda::HandOff flags_of(size_t slot) const;
+  // x [T, M], sums [T, M], ids [T, K] and weights [T, K], at these bytes.
+  struct Buffer {
+    Buffer() = default;
+    Buffer(int64_t tokens, int64_t width, int used);
+
+    platform::cuda::PinnedMemory memory;
+    size_t sums = 0, ids = 0, weights = 0;
+    int64_t most_values = 0, most_pairs = 0;
+  };
+  const Buffer& buffer_of(const Place& place, size_t layer) const {
+    return buffers_[place.defers ? layer % 2 : 0];
+  }
+  cuda::HandOff flags_of(const Place& place) const;
 
   platform::cuda::DeviceMemory counts_;  // [slots] raises, then [slots] blocks
   platform::cuda::PinnedMemory flags_;   // [slots] raised, then [slots] answered
   std::vector<uint32_t> expected_;       // the last raise that was waited for
-
-  // Operands: [T, M] x, [T, M] sums, [T, K] ids, [T, K] weights, at these bytes.
-  platform::cuda::PinnedMemory memory_;
-  size_t sums_ = 0, ids_ = 0, weights_ = 0;
-  int64_t most_values_ = 0, most_pairs_ = 0;
+  Buffer buffers_[2];                    // the second for steps that defer
+  int deferred_ = 0;
 };
 
 }  // namespace tandem::ops
