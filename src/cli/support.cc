@@ -48,6 +48,11 @@ void add_device_options(CLI::App& verb, engine::Options& options) {
                   "changes results (0: none)")
       ->check(CLI::Range(0, 64))
       ->capture_default_str();
+  verb.add_option(flag("stream_experts"), options.stream_experts,
+                  "steps of at least so many tokens copy the CPU's experts to the GPU and run them "
+                  "there (0: none)")
+      ->check(CLI::Range(0, 65536))
+      ->capture_default_str();
 }
 
 }  // namespace tandem::cli

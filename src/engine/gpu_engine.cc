@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "engine/expert_streaming.h"
 #include "engine/kv_cache.h"
 #include "engine/sizes.h"
 #include "platform/topology.h"
@@ -83,6 +84,8 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                .gpu = gpu_.get(),
                .host_workspace = &host_workspace_},
       sampler_(info_, pool_.size()),
+      stream_from_(options.stream_experts),
+      expert_layer_bytes_(routed_experts_on_gpu ? 0 : largest_expert_layer_bytes(file)),
       outputs_(info_) {
   require_host_memory(*decoder_, options);
   require_deferrable(decoder_->config().moe.routing.used, routed_experts_on_gpu, options);
@@ -110,6 +113,9 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
 void GpuEngine::load_weights(const std::function<void(int64_t bytes)>& on_bytes) {
   ops::Context host{pool_, context_.cpu, host_workspace_};
   decoder_->load(host, on_bytes);
+  if (stream_from_ == 0 || expert_layer_bytes_ == 0) return;
+  locked_weights_ = gpu_->lock(decoder_->weight_memory());
+  gpu_->stream_experts_from(stream_from_, expert_layer_bytes_);
 }
 
 void GpuEngine::lay_out(const Batch& batch) {

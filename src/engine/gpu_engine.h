@@ -54,6 +54,9 @@ class GpuEngine : public LocalEngine {
   std::vector<ops::KvLayer> cache_;
   ops::Context context_;
   Sampler sampler_;
+  int stream_from_;  // tokens of a step; 0: experts are never streamed
+  int64_t expert_layer_bytes_;
+  std::shared_ptr<void> locked_weights_;  // of the decoder
 
   std::vector<ops::GpuStepLayout::Sequence> sequences_;  // [B]
   std::vector<int> graphs_;                              // rows of each graph, ascending

@@ -27,6 +27,7 @@ struct Options {
   std::string device = "auto";  // "cpu", "cuda", or "auto": the GPU where there is one
   bool cpu_moe = false;         // routed experts stay on the CPU even if they would fit
   int defer_experts = 0;        // of each token's on the CPU, added a layer later
+  int stream_experts = 0;       // least tokens of a step that copies them to the GPU; 0: none
   bool use_cuda_graph = true;   // replay captured steps of generation (--use_cuda_graph)
   std::string cpu_isa;          // "", "generic", "avx2", "avx512", "amx"
   int32_t cache_tokens =

@@ -43,6 +43,7 @@ class WeightStore {
 
   // Host memory that fill() takes, and the bytes of the file that it reads.
   int64_t memory_bytes() const { return memory_.used(); }
+  std::span<std::byte> memory() const { return memory_.memory(); }
   int64_t file_bytes() const { return file_bytes_; }
   // on_bytes may be empty; see ops::pack. Throws Error.
   void fill(ops::Context& ctx, const std::function<void(int64_t bytes)>& on_bytes);

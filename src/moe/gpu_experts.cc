@@ -25,6 +25,12 @@ void run_shared(ops::Context& ctx, const ExpertWeights& w, const ExpertStep& ste
   ctx.gpu->add(y, step.shared_gate, step.tokens, width, step.residual);
 }
 
+// Whether the GPU's kernels for experts read the weights as they lie in host memory.
+bool streamable(const ExpertWeights& w) {
+  return w.gate.layout == Layout::kPanels && w.down.layout == Layout::kPanels &&
+         w.gate.dtype == w.up.dtype;
+}
+
 // What the host does of one layer. Copies of it live as long as the graph that they are kept for.
 struct CpuPart {
   ops::Context& ctx;
@@ -93,6 +99,12 @@ void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Groupin
     ctx.gpu->experts(ctx.workspace, routed);
     return;
   }
+  if (streamable(layer.routed) && ctx.gpu->streams_experts(step.tokens)) {
+    grouping.active.clear();
+    if (layer.shared.gate) run_shared(ctx, layer.shared, step);
+    ctx.gpu->stream_experts(ctx.workspace, routed);
+    return;
+  }
   ctx.gpu->begin_host_experts(routed);
   if (layer.shared.gate) run_shared(ctx, layer.shared, step);
   const CpuPart part{ctx, layer, grouping, step.used};
@@ -105,7 +117,8 @@ size_t experts_beside_gpu_workspace_bytes(const ExpertLayer& layer, int64_t toke
   const Tensor& gate = layer.routed.gate;
   const size_t row = Workspace::aligned(static_cast<size_t>(tokens * gate.cols()) * sizeof(float));
   size_t bytes = 0;
-  if (gate.device == Device::kCuda) {
+  // In host memory they may be streamed.
+  if (gate.layout == Layout::kPanels) {
     bytes = std::max(bytes, ops::Gpu::experts_workspace_bytes(gate, tokens, used));
   }
   if (layer.shared.gate) {

@@ -13,7 +13,8 @@ LOGPROB_TOLERANCE = 2e-2
 # What the CPU's integer activations stray from float32, times this, is allowed here.
 KL_FACTOR = 1.25
 # Weights of all kinds that fit are on the GPU; routed experts are, unless this is given.
-PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None}}
+PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None},
+              "streamed": {"cpu_moe": None, "stream_experts": 2}}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,6 +19,7 @@
 #include "kernels/cuda/quant_rows.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/routing.h"
+#include "ops/cuda/expert_stream.h"
 #include "ops/cuda/hand_offs.h"
 #include "ops/cuda/step.h"
 #include "platform/cuda/error.h"
@@ -157,6 +158,25 @@ class CudaGpu : public Gpu {
     work.now(operands);
     hand_offs_.receive(experts, place, stream_.get());
     if (operands.deferred > 0) work.later(operands);
+  }
+  std::shared_ptr<void> lock(std::span<std::byte> memory) override {
+    return std::make_shared<platform::cuda::LockedMemory>(memory);
+  }
+  void stream_experts_from(int64_t tokens, int64_t layer_bytes) override {
+    expert_stream_.emplace(layer_bytes);
+    stream_from_ = tokens;
+  }
+  bool streams_experts(int64_t tokens) const override {
+    return expert_stream_ && capturing_ == nullptr && tokens >= stream_from_;
+  }
+  void stream_experts(Workspace& workspace, const GpuExperts& experts) override {
+    const ExpertStream::Layer layer = expert_stream_->begin(experts, stream_.get());
+    GpuExperts on_device = experts;
+    on_device.gate = &layer.gate;
+    on_device.up = &layer.up;
+    on_device.down = &layer.down;
+    this->experts(workspace, on_device);
+    expert_stream_->end(stream_.get());
   }
   void wait() override { stream_.synchronize(); }
 
@@ -440,6 +460,8 @@ class CudaGpu : public Gpu {
   Stream stream_, transfer_stream_;
   std::mutex transfer_mutex_;
   HandOffs hand_offs_;
+  std::optional<ExpertStream> expert_stream_;
+  int64_t stream_from_ = 0;
   std::vector<CapturedWork>* capturing_ = nullptr;
   bool defer_ = false, only_generates_ = false;
   size_t layer_ = 0;  // of experts on the host, of the step that is enqueued
