@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kThreads = 512;
 // Each holds 8 KB of accesses over the bus in flight: together more than its rate times its
-// latency (55 GB/s, 1.5 us), and few enough to wait on one flag.
+// latency (55 GB/s, some 2 us, not measured), and few enough to wait on one flag.
 constexpr int kMostBlocks = 32;
 
 using Flag = ::cuda::atomic_ref<uint32_t, ::cuda::thread_scope_system>;
