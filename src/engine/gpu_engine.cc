@@ -46,14 +46,12 @@ std::span<float> pinned_floats(ops::Gpu& gpu, size_t count) {
 }  // namespace
 
 GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique_ptr<ops::Gpu> gpu,
-                     bool routed_experts_on_gpu)
+                     std::vector<Device> experts)
     : gpu_(std::move(gpu)),
       pool_({.threads = options.threads, .pin = true, .numa = options.numa}),
-      decoder_(models::create_decoder(file,
-                                      std::max(options.max_step_tokens, options.max_step_sequences),
-                                      {.gpu = gpu_.get(),
-                                       .routed_experts_on_gpu = routed_experts_on_gpu,
-                                       .nodes = pool_.nodes()})),
+      decoder_(models::create_decoder(
+          file, std::max(options.max_step_tokens, options.max_step_sequences),
+          {.gpu = gpu_.get(), .experts = std::move(experts), .nodes = pool_.nodes()})),
       form_(cache_form(*decoder_, options, Device::kCuda)),
       info_(make_info(*decoder_, options, Device::kCuda)),
       workspace_(take(*gpu_,
