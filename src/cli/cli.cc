@@ -27,6 +27,7 @@ int run(int argc, char** argv) {
   add_chat(app, &exit_code);
   add_bench(app, &exit_code);
   add_plan(app, &exit_code);
+  add_doctor(app, &exit_code);
   add_top(app, &exit_code);
   add_loadtest(app, &exit_code);
   add_eval(app, &exit_code);

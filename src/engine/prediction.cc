@@ -34,9 +34,10 @@ constexpr double kCpuLayerSeconds = 20e-6;
 constexpr double kFloatShare = 0.15;
 constexpr double kAmxFloatShare = 0.01;
 
-constexpr double kGpuRead = 0.25;  // of the copy bandwidth, weights of a step
-constexpr double kGpuBf16 = 0.18;  // of the tensor cores' peak, a prompt's steps
-constexpr double kGpuLayerSeconds = 35e-6;
+constexpr double kGpuRead = 0.33;       // of the copy bandwidth, weights of a step
+constexpr double kGpuBf16 = 0.18;       // of the tensor cores' peak, a prompt's steps
+constexpr double kGpuAttention = 0.40;  // of the same peak
+constexpr double kGpuLayerSeconds = 30e-6;
 constexpr double kGpuLayerTokenSeconds = 5e-6;  // of a step that generates
 // Activations to the host and back, two flags (docs/hybrid-execution.md).
 constexpr double kHandOffSeconds = 25e-6;
@@ -64,7 +65,7 @@ class Clock {
     }
     const double attention = static_cast<double>(model_.attention_macs_per_key) * keys * tokens;
     if (plan_.on_gpu) {
-      p.gpu += 2.0 * attention / (machine_.gpu_bf16 * kGpuBf16);
+      p.gpu += 2.0 * attention / (machine_.gpu_bf16 * kGpuAttention);
     } else {
       p.cpu += cpu_floats(attention);
     }
@@ -75,8 +76,10 @@ class Clock {
   void add_layer(size_t i, double tokens, Prediction& p) const {
     const LayerSizes& layer = model_.layers[i];
     const double fixed = static_cast<double>(layer.fixed_bytes);
+    // However alike tokens are, a prompt has some for every expert.
+    const double spread = tokens > kPromptTokens ? model_.experts : spread_;
     const double distinct =
-        model_.experts > 0 ? expected_experts(spread_, model_.used, tokens) / model_.experts : 0.0;
+        model_.experts > 0 ? expected_experts(spread, model_.used, tokens) / model_.experts : 0.0;
     const double experts = static_cast<double>(layer.experts_bytes) * distinct;
     if (!plan_.on_gpu) {
       p.cpu += kCpuLayerSeconds + cpu_time(fixed, layer.fixed, tokens) +

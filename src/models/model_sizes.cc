@@ -11,8 +11,7 @@ namespace tandem::models {
 namespace {
 
 // Of a GPU beside weights, cache and scratch: attention's partial results, graphs, the kernels'
-// code, buffers of libraries, and what the allocator loses. After a load of V2-Lite 0.6 GB were
-// gone.
+// code, and buffers of libraries.
 constexpr int64_t kGpuReserve = int64_t{1} << 30;
 
 void add(Macs& macs, const Tensor& w, double share) {

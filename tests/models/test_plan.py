@@ -1,4 +1,4 @@
-"""`tandem plan`: what it prints, that rules reach the plan, and what is refused."""
+"""`tandem plan` and `tandem doctor`: what they print, that rules reach the plan, and what is refused."""
 import json
 import subprocess
 
@@ -114,3 +114,28 @@ def test_rules_reach_the_engine(tmp_path):
     prompts = [[1, 2, 3]]
     plain = evaluate(model, prompts, tmp_path)
     assert evaluate(model, prompts, tmp_path, device="auto", optimize_config_path=rules) == plain
+
+
+def test_the_doctor_has_a_line_for_everything():
+    done = subprocess.run([BINARY, "doctor", "-o", "json"], capture_output=True, text=True, timeout=60)
+    checks = json.loads(done.stdout)
+    assert all(set(check) == {"status", "name", "value", "advice"} for check in checks)
+    assert {check["status"] for check in checks} <= {"ok", "warn", "fail"}
+    assert done.returncode == (1 if any(c["status"] == "fail" for c in checks) else 0)
+    names = {check["name"] for check in checks}
+    assert {"gpu", "cpu", "kernels", "governor", "numa", "memory", "memory limit", "huge pages", "locked memory",
+            "io_uring", "port 10002"} <= names
+    for check in checks:
+        assert check["value"]
+        assert bool(check["advice"]) == (check["status"] != "ok")
+
+
+def test_the_doctor_finds_a_port_in_use():
+    import socket
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))
+        listener.listen(1)
+        port = listener.getsockname()[1]
+        out = run_tandem("doctor", "--port", port)
+        line = next(line for line in out.splitlines() if f"port {port}" in line)
+        assert line.startswith("warn") and "--port" in line
