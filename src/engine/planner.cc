@@ -115,7 +115,8 @@ Plan plan_on_cpu(const ModelSizes& model, const PlanRequest& request) {
 Plan plan_with_experts(const ModelSizes& model, const PlanRequest& request, int layers) {
   std::vector<Device> experts(model.layers.size(), Device::kCpu);
   for (size_t i = experts.size(); i-- > 0 && layers > 0;) {
-    if (model.layers[i].experts_bytes == 0) continue;
+    const LayerSizes& layer = model.layers[i];
+    if (layer.experts_bytes == 0 || !layer.without_gpu_kernels.empty()) continue;
     experts[i] = Device::kCuda;
     --layers;
   }

@@ -53,8 +53,8 @@ struct Plan {
 // Throws Error with the arithmetic when a wish does not fit.
 Plan make_plan(const ModelSizes& model, const PlanRequest& request);
 
-// The same with the experts of the last `layers` of the layers that have some on the GPU, or
-// without a GPU, whether it fits or not: to compare with.
+// Whether it fits or not, to compare with: the experts of the last `layers` layers that the GPU has
+// kernels for on it; or everything on the CPU.
 Plan plan_with_experts(const ModelSizes& model, const PlanRequest& request, int layers);
 Plan plan_on_cpu(const ModelSizes& model, const PlanRequest& request);
 

@@ -2,6 +2,8 @@
 #include "models/model_sizes.h"
 
 #include <algorithm>
+#include <string>
+#include <string_view>
 
 #include "models/placement.h"
 #include "quant/panels.h"
@@ -29,8 +31,20 @@ void add(Macs& macs, const Tensor& w, double share) {
   }
 }
 
-void add_tensor(const gguf::TensorInfo& info, double expert_share, LayerSizes& layer) {
-  const auto bytes = static_cast<int64_t>(info.bytes);
+// In memory. The joint key and value matrix of older files is decoded to float32 (models/deepseek),
+// and where a file has its halves too it is not loaded.
+int64_t loaded_bytes(const gguf::File& file, const gguf::TensorInfo& info) {
+  constexpr std::string_view kJoint = "attn_kv_b.weight";
+  if (!info.name.ends_with(kJoint)) return static_cast<int64_t>(info.bytes);
+  const std::string layer(info.name.substr(0, info.name.size() - kJoint.size()));
+  if (file.find_tensor(layer + "attn_k_b.weight") != nullptr) return 0;
+  return info.tensor.rows() * info.tensor.cols() * int64_t{sizeof(float)};
+}
+
+void add_tensor(const gguf::File& file, const gguf::TensorInfo& info, double expert_share,
+                LayerSizes& layer) {
+  const int64_t bytes = loaded_bytes(file, info);
+  if (bytes == 0) return;
   const bool matrix = info.tensor.rows() > 1;
   if (!is_routed_experts(info.name)) {
     layer.fixed_bytes += bytes;
@@ -87,7 +101,7 @@ ModelSizes sizes_of(const gguf::File& file, const ModelConfig& config, const Ste
   for (const gguf::TensorInfo& info : file.tensors()) {
     const int layer = layer_of(info.name);
     if (layer < 0 || layer >= config.layers) continue;
-    add_tensor(info, share, sizes.layers[static_cast<size_t>(layer)]);
+    add_tensor(file, info, share, sizes.layers[static_cast<size_t>(layer)]);
   }
   const gguf::TensorInfo* table = file.find_tensor("token_embd.weight");
   const gguf::TensorInfo* output = file.find_tensor("output.weight");
@@ -106,7 +120,9 @@ ModelSizes sizes_of(const gguf::File& file, const ModelConfig& config, const Ste
   const int64_t tokens = std::max(limits.tokens, limits.sequences);
   const int64_t scratch = tokens * floats_per_token(config) * int64_t{sizeof(float)};
   const int64_t logits = int64_t{limits.sequences} * config.vocab * int64_t{sizeof(float)};
-  sizes.gpu_work_bytes = scratch + logits + kGpuReserve;
+  // Attention's queries and outputs in 16 bits.
+  const int64_t attention = tokens * config.heads * (config.key_dim + config.value_dim) * 2;
+  sizes.gpu_work_bytes = scratch + attention + logits + kGpuReserve;
   sizes.host_work_bytes = scratch + logits;
   return sizes;
 }

@@ -96,6 +96,7 @@ TEST(Planner, LeavesExpertsWithoutKernelsToTheCpu) {
   ModelSizes model = ten_layers();
   model.layers[9].without_gpu_kernels = "F16";
   EXPECT_EQ(experts_of(make_plan(model, with_gpu(31))), "cggggggggc");
+  EXPECT_EQ(experts_of(plan_with_experts(model, with_gpu(31), 2)), "cccccccggc");
   PlanRequest request = with_gpu(31);
   request.fixed.experts[9] = Device::kCuda;
   EXPECT_NE(refusal(model, request).find("layer 9"), std::string::npos);
