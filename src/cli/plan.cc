@@ -89,6 +89,7 @@ engine::MachineSpeeds measure(PlanOptions& o, const ops::Gpu* gpu) {
   if (gpu != nullptr) {
     const ops::GpuSpeeds measured = ops::measure_gpu_speeds();
     speeds.gpu_memory = measured.memory;
+    speeds.gpu_upload = measured.upload;
     speeds.gpu_bf16 = measured.bf16;
   }
   return speeds;
@@ -153,9 +154,10 @@ struct Report {
 
   std::string gpu_line() const {
     if (planned.gpu) {
-      return fmt::format("{}: {:.1f} GB free, memory {:.0f} GB/s, bf16 {:.0f} TFLOPS", gpu_name,
-                         gb(*planned.request.gpu_bytes), speeds.gpu_memory / 1e9,
-                         speeds.gpu_bf16 / 1e12);
+      return fmt::format(
+          "{}: {:.1f} GB free, memory {:.0f} GB/s, bus {:.1f} GB/s, bf16 {:.0f} TFLOPS", gpu_name,
+          gb(*planned.request.gpu_bytes), speeds.gpu_memory / 1e9, speeds.gpu_upload / 1e9,
+          speeds.gpu_bf16 / 1e12);
     }
     std::string line =
         planned.request.no_gpu.empty() ? "the GPU is not asked for" : planned.request.no_gpu;
@@ -251,7 +253,12 @@ void print_json(const Report& r) {
       {"threads", r.options.engine.threads},   {"cpu_isa", r.speeds.isa},
       {"read_gbps", r.speeds.host_read / 1e9}, {"peak_tops", r.speeds.host_int8 / 1e12},
       {"host_free_bytes", r.host_bytes},       {"gpu", r.gpu_line()}};
-  if (r.planned.request.gpu_bytes) machine["gpu_free_bytes"] = *r.planned.request.gpu_bytes;
+  if (r.planned.request.gpu_bytes) {
+    machine["gpu_free_bytes"] = *r.planned.request.gpu_bytes;
+    machine["gpu_memory_gbps"] = r.speeds.gpu_memory / 1e9;
+    machine["gpu_upload_gbps"] = r.speeds.gpu_upload / 1e9;
+    machine["gpu_bf16_tflops"] = r.speeds.gpu_bf16 / 1e12;
+  }
   std::printf("%s\n", to_string(json::object{{"model_filename", r.path},
                                              {"machine", std::move(machine)},
                                              {"notes", std::move(notes)},

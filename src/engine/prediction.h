@@ -15,6 +15,7 @@ struct MachineSpeeds {
   double host_int8 = 0.0;   // ops::measure_peak_int8
   std::string isa;          // of the CPU's kernels
   double gpu_memory = 0.0;  // ops::measure_gpu_speeds; 0: no GPU
+  double gpu_upload = 0.0;  // from page-locked memory; no part of a step yet
   double gpu_bf16 = 0.0;
 };
 

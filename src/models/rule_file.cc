@@ -3,6 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
 
 #include <yaml-cpp/yaml.h>
 
@@ -56,7 +60,7 @@ class Reader {
 
   RuleFile read() {
     try {
-      const YAML::Node root = YAML::LoadFile(path_);
+      const YAML::Node root = YAML::Load(contents());
       if (root.IsMap()) {
         read_short(root);
       } else if (root.IsSequence()) {
@@ -72,6 +76,14 @@ class Reader {
   }
 
  private:
+  std::string contents() const {
+    std::ifstream file(path_, std::ios::binary);
+    std::ostringstream text;
+    if (file) text << file.rdbuf();
+    if (!file) throw Error("{}: cannot be read: {}", path_, std::strerror(errno));
+    return text.str();
+  }
+
   void read_short(const YAML::Node& root) {
     for (const auto& entry : root) {
       const auto pattern = entry.first.as<std::string>();

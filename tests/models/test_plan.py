@@ -95,7 +95,8 @@ def test_the_cpu_alone_can_be_asked_for(flags):
     (["-ngl", "0", "-ot", "exps=CUDA0"], "--n-gpu-layers 0"),
     (["-ngl", "99", "--device", "cpu"], "--device cpu"),
     (["-cmoe", "-ncmoe", "3"], "--n-cpu-moe"),
-    (["--optimize_config_path", "/nowhere.yaml"], "/nowhere.yaml"),
+    (["--optimize_config_path", "/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
+    (["--optimize_config_path", "/tmp"], "/tmp: neither lines"),
     (["--gpu_memory_gb", "-1"], "--gpu_memory_gb"),
 ])
 def test_what_cannot_be_done_is_refused(flags, complaint):
