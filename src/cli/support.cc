@@ -36,23 +36,4 @@ void add_numa_option(CLI::App& verb, bool& numa) {
       ->default_str("auto");
 }
 
-void add_device_options(CLI::App& verb, engine::Options& options) {
-  verb.add_option("--device", options.device,
-                  "auto: the GPU where there is one that the model runs on; cpu; cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
-  verb.add_flag(flag("cpu_moe"), options.cpu_moe,
-                "keep routed experts in host memory even if they fit into the GPU's");
-  verb.add_option(flag("defer_experts"), options.defer_experts,
-                  "experts of each token that the CPU adds one layer later, while the GPU goes on; "
-                  "changes results (0: none)")
-      ->check(CLI::Range(0, 64))
-      ->capture_default_str();
-  verb.add_option(flag("stream_experts"), options.stream_experts,
-                  "steps of at least so many tokens copy the CPU's experts to the GPU and run them "
-                  "there (0: none)")
-      ->check(CLI::Range(0, 65536))
-      ->capture_default_str();
-}
-
 }  // namespace tandem::cli

@@ -40,11 +40,21 @@ void require_host_memory(const models::Decoder& decoder, const Options& options)
       weights / kMib, options.other_memory_bytes / kMib, available / kMib);
 }
 
-void require_deferrable(int used, bool routed_experts_on_gpu, const Options& options) {
+// Whether a layer of experts has them there. [L]; leading dense layers have none.
+bool some_on(Device device, const models::MoeConfig& moe, const std::vector<Device>& experts) {
+  const auto first =
+      experts.begin() + std::min<std::ptrdiff_t>(moe.leading_dense_layers, std::ssize(experts));
+  return std::find(first, experts.end(), device) != experts.end();
+}
+
+// A deferred sum is added with the next layer's experts, so all layers' have to be in host memory.
+void require_deferrable(const models::MoeConfig& moe, const std::vector<Device>& experts,
+                        const Options& options) {
+  const int used = moe.routing.used;
   const int deferred = options.defer_experts;
   if (deferred == 0) return;
   if (used == 0) throw Error("--defer_experts {}: the model has no routed experts", deferred);
-  if (routed_experts_on_gpu) {
+  if (some_on(Device::kCuda, moe, experts)) {
     throw Error("--defer_experts {}: routed experts are on the GPU; keep them off with --cpu_moe",
                 deferred);
   }
@@ -61,14 +71,12 @@ std::span<float> pinned_floats(ops::Gpu& gpu, size_t count) {
 }  // namespace
 
 GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique_ptr<ops::Gpu> gpu,
-                     bool routed_experts_on_gpu)
+                     const std::vector<Device>& experts)
     : gpu_(std::move(gpu)),
       pool_({.threads = options.threads, .pin = true, .numa = options.numa}),
-      decoder_(models::create_decoder(file,
-                                      std::max(options.max_step_tokens, options.max_step_sequences),
-                                      {.gpu = gpu_.get(),
-                                       .routed_experts_on_gpu = routed_experts_on_gpu,
-                                       .nodes = pool_.nodes()})),
+      decoder_(models::create_decoder(
+          file, std::max(options.max_step_tokens, options.max_step_sequences),
+          {.gpu = gpu_.get(), .experts = experts, .nodes = pool_.nodes()})),
       form_(cache_form(*decoder_, options, Device::kCuda)),
       info_(make_info(*decoder_, options, Device::kCuda)),
       workspace_(take(*gpu_,
@@ -85,10 +93,12 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                .host_workspace = &host_workspace_},
       sampler_(info_, pool_.size()),
       stream_from_(options.stream_experts),
-      expert_layer_bytes_(routed_experts_on_gpu ? 0 : largest_expert_layer_bytes(file)),
+      expert_layer_bytes_(some_on(Device::kCpu, decoder_->config().moe, experts)
+                              ? largest_expert_layer_bytes(file)
+                              : 0),
       outputs_(info_) {
   require_host_memory(*decoder_, options);
-  require_deferrable(decoder_->config().moe.routing.used, routed_experts_on_gpu, options);
+  require_deferrable(decoder_->config().moe, experts, options);
   const auto logits =
       static_cast<size_t>(info_.max_step_sequences) * static_cast<size_t>(info_.vocab_size);
   device_logits_ = reinterpret_cast<float*>(take(*gpu_, logits * sizeof(float), "logits").data());
@@ -97,15 +107,16 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
   const int64_t most_pages = std::min<int64_t>(
       int64_t{info_.num_pages} * info_.max_step_sequences,
       int64_t{info_.max_step_sequences} * ((info_.context_length - 1) / info_.page_size + 1));
-  gpu_->prepare(
-      {.cache = form_,
-       .heads = decoder_->config().heads,
-       .max_tokens = info_.max_step_tokens,
-       .max_sequences = info_.max_step_sequences,
-       .max_pages = static_cast<int>(most_pages),
-       .host_expert_width = decoder_->config().hidden,
-       .host_experts_used = routed_experts_on_gpu ? 0 : decoder_->config().moe.routing.used,
-       .deferred_experts = options.defer_experts});
+  gpu_->prepare({.cache = form_,
+                 .heads = decoder_->config().heads,
+                 .max_tokens = info_.max_step_tokens,
+                 .max_sequences = info_.max_step_sequences,
+                 .max_pages = static_cast<int>(most_pages),
+                 .host_expert_width = decoder_->config().hidden,
+                 .host_experts_used = some_on(Device::kCpu, decoder_->config().moe, experts)
+                                          ? decoder_->config().moe.routing.used
+                                          : 0,
+                 .deferred_experts = options.defer_experts});
   sequences_.reserve(static_cast<size_t>(info_.max_step_sequences));
 }
 

@@ -19,7 +19,7 @@ class GpuEngine : public LocalEngine {
  public:
   // Throws Error for a model that the GPU has no kernels for or that does not fit.
   GpuEngine(const gguf::File& file, const Options& options, std::unique_ptr<ops::Gpu> gpu,
-            bool routed_experts_on_gpu);
+            const std::vector<Device>& experts);
   void load_weights(const std::function<void(int64_t bytes)>& on_bytes);
   // Captures the graphs of steps that only generate; after load_weights().
   void capture_graphs();

@@ -191,7 +191,8 @@ class Gpu {
                    float* y) = 0;
 };
 
-// The first GPU. Throws Error where there is none or the build has no CUDA.
-std::unique_ptr<Gpu> open_gpu();
+// The first GPU; with memory_bytes > 0 as if it had no more memory than that for this program.
+// Throws Error where there is none or the build has no CUDA.
+std::unique_ptr<Gpu> open_gpu(int64_t memory_bytes = 0);
 
 }  // namespace tandem::ops

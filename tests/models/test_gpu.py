@@ -12,8 +12,9 @@ PRESETS = ("deepseek2-gpu", "qwen3moe-gpu")
 LOGPROB_TOLERANCE = 2e-2
 # What the CPU's integer activations stray from float32, times this, is allowed here.
 KL_FACTOR = 1.25
-# Weights of all kinds that fit are on the GPU; routed experts are, unless this is given.
-PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None},
+# Weights of all kinds that fit are on the GPU; routed experts are, unless this is given. In the mixed
+# placement the first two layers' experts are on the CPU and the others' on the GPU.
+PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None}, "mixed": {"n-cpu-moe": 2},
               "streamed": {"cpu_moe": None, "stream_experts": 2}}
 
 

@@ -53,19 +53,27 @@ __nv_bfloat16* rounded(Workspace::Scope& scope, const float* x, int64_t rows, in
 
 class CudaGpu : public Gpu {
  public:
-  explicit CudaGpu(const platform::Gpu& gpu) : name_(gpu.name), upload_(kUploadBytes) {}
+  CudaGpu(const platform::Gpu& gpu, int64_t memory_bytes)
+      : name_(gpu.name),
+        limit_(memory_bytes),
+        free_at_start_(free_on_card()),
+        upload_(kUploadBytes) {}
 
   std::byte* allocate(int64_t bytes, const char* purpose) override {
+    if (limit_ > 0 && bytes > free_bytes()) {
+      throw Error("{} on the GPU: {} MiB are wanted, of --gpu_memory_gb {} MiB are left", purpose,
+                  (bytes >> 20) + 1, std::max<int64_t>(free_bytes(), 0) >> 20);
+    }
     try {
       return memory_.emplace_back(static_cast<size_t>(bytes)).data();
     } catch (const Error& error) {
       throw Error("{} on the GPU: {}", purpose, error.what());
     }
   }
+  // Of a limit, what was taken since the start is gone, graphs and libraries' buffers included.
   int64_t free_bytes() const override {
-    size_t free = 0, total = 0;
-    TANDEM_CUDA_CALL(cudaMemGetInfo(&free, &total));
-    return static_cast<int64_t>(free);
+    const int64_t free = free_on_card();
+    return limit_ > 0 ? std::min(free, limit_ - (free_at_start_ - free)) : free;
   }
   const std::string& name() const override { return name_; }
   void upload(std::span<const std::byte> host, std::byte* device) override {
@@ -449,6 +457,12 @@ class CudaGpu : public Gpu {
     bool last;  // layer
     HostWork work;
   };
+  static int64_t free_on_card() {
+    size_t free = 0, total = 0;
+    TANDEM_CUDA_CALL(cudaMemGetInfo(&free, &total));
+    return static_cast<int64_t>(free);
+  }
+
   struct Captured {
     int rows;
     StepOnDevice::Plan plan;
@@ -457,6 +471,8 @@ class CudaGpu : public Gpu {
   };
 
   std::string name_;
+  int64_t limit_;  // of the memory that this object and what it calls may take; 0: the card's
+  int64_t free_at_start_;
   Stream stream_, transfer_stream_;
   std::mutex transfer_mutex_;
   HandOffs hand_offs_;
@@ -486,7 +502,7 @@ size_t Gpu::experts_workspace_bytes(const Tensor& gate, int64_t tokens, int used
                                                           rows_of(gate), static_cast<int>(width)));
 }
 
-std::unique_ptr<Gpu> open_gpu() {
+std::unique_ptr<Gpu> open_gpu(int64_t memory_bytes) {
   const platform::Gpus gpus = platform::find_gpus();
   if (gpus.list.empty()) throw Error("{}", gpus.missing);
   const platform::Gpu& gpu = gpus.list.front();
@@ -505,7 +521,7 @@ std::unique_ptr<Gpu> open_gpu() {
         "with -DTANDEM_CUDA_ARCHITECTURES",
         gpu.name, gpu.compute / 10, gpu.compute % 10);
   }
-  return std::make_unique<CudaGpu>(gpu);
+  return std::make_unique<CudaGpu>(gpu, memory_bytes);
 }
 
 }  // namespace tandem::ops
