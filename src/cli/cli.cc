@@ -1,6 +1,7 @@
 // Verb dispatch and the outermost error boundary.
 #include "cli/cli.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 
@@ -8,6 +9,7 @@
 #include <fmt/core.h>
 
 #include "base/error.h"
+#include "cli/placement_flags.h"
 #include "cli/verbs.h"
 #include "platform/crash_report.h"
 #include "server/version.h"
@@ -24,6 +26,8 @@ int run(int argc, char** argv) {
   add_serve(app, &exit_code);
   add_chat(app, &exit_code);
   add_bench(app, &exit_code);
+  add_plan(app, &exit_code);
+  add_doctor(app, &exit_code);
   add_top(app, &exit_code);
   add_loadtest(app, &exit_code);
   add_eval(app, &exit_code);
@@ -32,7 +36,10 @@ int run(int argc, char** argv) {
   add_render(app, &exit_code);
   add_help(app, &exit_code);
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> arguments = expand_spellings(argc, argv);
+    arguments.erase(arguments.begin());
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+    app.parse(std::move(arguments));
     return exit_code;
   } catch (const CLI::ParseError& error) {
     return app.exit(error);

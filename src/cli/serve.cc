@@ -45,8 +45,6 @@ struct RefusedFlag {
   const char* reason;
 };
 constexpr RefusedFlag kRefused[] = {
-    {"optimize_config_path",
-     "placement rules are not understood yet; --device and --cpu_moe place the weights"},
     {"model_dir", "use --model_path"},
     {"web", "there is no web page yet"},
     {"memory_gpu_only", "there is no GPU cache in this build"},
@@ -394,6 +392,7 @@ void add_serve(CLI::App& app, int* exit_code) {
   verb->add_option("--config", *config, "YAML file whose keys are names of flags");
   verb->callback([verb, options, config, exit_code] {
     if (!config->empty()) apply_config(verb, *config);
+    options->engine.cache_is_fixed = verb->get_option("--cache_lens")->count() > 0;
     serve(*options);
     *exit_code = 0;
   });

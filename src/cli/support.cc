@@ -36,13 +36,4 @@ void add_numa_option(CLI::App& verb, bool& numa) {
       ->default_str("auto");
 }
 
-void add_device_options(CLI::App& verb, engine::Options& options) {
-  verb.add_option("--device", options.device,
-                  "auto: the GPU where there is one that the model runs on; cpu; cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
-  verb.add_flag(flag("cpu_moe"), options.cpu_moe,
-                "keep routed experts in host memory even if they fit into the GPU's");
-}
-
 }  // namespace tandem::cli

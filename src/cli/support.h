@@ -21,7 +21,9 @@ DType parse_kv_type(const std::string& name);
 // --numa auto|off
 void add_numa_option(CLI::App& verb, bool& numa);
 
-// --device auto|cpu|cuda, --cpu_moe
+// --device and what says where weights go: --cpu_moe, --n-cpu-moe, --override-tensor,
+// --n-gpu-layers, --optimize_config_path, --gpu_memory_gb; and how experts in host memory run:
+// --defer_experts, --stream_experts
 void add_device_options(CLI::App& verb, engine::Options& options);
 
 }  // namespace tandem::cli

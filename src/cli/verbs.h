@@ -13,6 +13,8 @@ namespace tandem::cli {
 void add_serve(CLI::App& app, int* exit_code);
 void add_chat(CLI::App& app, int* exit_code);
 void add_bench(CLI::App& app, int* exit_code);
+void add_plan(CLI::App& app, int* exit_code);
+void add_doctor(CLI::App& app, int* exit_code);
 void add_top(CLI::App& app, int* exit_code);
 void add_loadtest(CLI::App& app, int* exit_code);
 void add_help(CLI::App& app, int* exit_code);

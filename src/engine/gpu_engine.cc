@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "engine/expert_streaming.h"
 #include "engine/kv_cache.h"
 #include "engine/sizes.h"
 #include "platform/topology.h"
@@ -51,17 +52,39 @@ void require_host_memory(const models::Decoder& decoder, const Options& options)
       weights / kMib, options.other_memory_bytes / kMib, available / kMib);
 }
 
+// Whether a layer of experts has them there. [L]; leading dense layers have none.
+bool some_on(Device device, const models::MoeConfig& moe, const std::vector<Device>& experts) {
+  const auto first =
+      experts.begin() + std::min<std::ptrdiff_t>(moe.leading_dense_layers, std::ssize(experts));
+  return std::find(first, experts.end(), device) != experts.end();
+}
+
+// A deferred sum is added with the next layer's experts, so all layers' have to be in host memory.
+void require_deferrable(const models::MoeConfig& moe, const std::vector<Device>& experts,
+                        const Options& options) {
+  const int used = moe.routing.used;
+  const int deferred = options.defer_experts;
+  if (deferred == 0) return;
+  if (used == 0) throw Error("--defer_experts {}: the model has no routed experts", deferred);
+  if (some_on(Device::kCuda, moe, experts)) {
+    throw Error("--defer_experts {}: routed experts are on the GPU; keep them off with --cpu_moe",
+                deferred);
+  }
+  if (deferred >= used) {
+    throw Error("--defer_experts {}: a token has {} experts, one at least is not deferred",
+                deferred, used);
+  }
+}
+
 }  // namespace
 
 GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique_ptr<ops::Gpu> gpu,
-                     bool routed_experts_on_gpu)
+                     const std::vector<Device>& experts)
     : gpu_(std::move(gpu)),
       pool_({.threads = options.threads, .pin = true, .numa = options.numa}),
-      decoder_(models::create_decoder(file,
-                                      std::max(options.max_step_tokens, options.max_step_sequences),
-                                      {.gpu = gpu_.get(),
-                                       .routed_experts_on_gpu = routed_experts_on_gpu,
-                                       .nodes = pool_.nodes()})),
+      decoder_(models::create_decoder(
+          file, std::max(options.max_step_tokens, options.max_step_sequences),
+          {.gpu = gpu_.get(), .experts = experts, .nodes = pool_.nodes()})),
       form_(cache_form(*decoder_, options, Device::kCuda)),
       info_(make_info(*decoder_, options, Device::kCuda)),
       workspace_(take(*gpu_,
@@ -76,9 +99,14 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                .workspace = workspace_,
                .gpu = gpu_.get(),
                .host_workspace = &host_workspace_},
+      stream_from_(options.stream_experts),
+      expert_layer_bytes_(some_on(Device::kCpu, decoder_->config().moe, experts)
+                              ? largest_expert_layer_bytes(file)
+                              : 0),
       graph_rows_(graph_rows(info_.max_step_sequences)),
       outputs_(info_) {
   require_host_memory(*decoder_, options);
+  require_deferrable(decoder_->config().moe, experts, options);
   const auto logits =
       static_cast<size_t>(info_.max_step_sequences) * static_cast<size_t>(info_.vocab_size);
   device_logits_ = reinterpret_cast<float*>(take(*gpu_, logits * sizeof(float), "logits").data());
@@ -91,7 +119,12 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                  .heads = decoder_->config().heads,
                  .max_tokens = info_.max_step_tokens,
                  .max_sequences = info_.max_step_sequences,
-                 .max_pages = static_cast<int>(most_pages)});
+                 .max_pages = static_cast<int>(most_pages),
+                 .host_expert_width = decoder_->config().hidden,
+                 .host_experts_used = some_on(Device::kCpu, decoder_->config().moe, experts)
+                                          ? decoder_->config().moe.routing.used
+                                          : 0,
+                 .deferred_experts = options.defer_experts});
   sequences_.reserve(static_cast<size_t>(info_.max_step_sequences));
 }
 
@@ -99,6 +132,9 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
 void GpuEngine::load_weights(const std::function<void(int64_t bytes)>& on_bytes) {
   ops::Context host{pool_, context_.cpu, host_workspace_};
   decoder_->load(host, on_bytes);
+  if (stream_from_ == 0 || expert_layer_bytes_ == 0) return;
+  locked_weights_ = gpu_->lock(decoder_->weight_memory());
+  gpu_->stream_experts_from(stream_from_, expert_layer_bytes_);
 }
 
 void GpuEngine::lay_out(const Batch& batch) {

@@ -19,7 +19,7 @@ class GpuEngine : public LocalEngine {
  public:
   // Throws Error for a model that the GPU has no kernels for or that does not fit.
   GpuEngine(const gguf::File& file, const Options& options, std::unique_ptr<ops::Gpu> gpu,
-            bool routed_experts_on_gpu);
+            const std::vector<Device>& experts);
   void load_weights(const std::function<void(int64_t bytes)>& on_bytes);
   // Captures the graphs of steps that only generate; after load_weights().
   void capture_graphs();
@@ -56,6 +56,9 @@ class GpuEngine : public LocalEngine {
   ops::Workspace host_workspace_;  // for experts in host memory
   std::vector<ops::KvLayer> cache_;
   ops::Context context_;
+  int stream_from_;  // tokens of a step; 0: experts are never streamed
+  int64_t expert_layer_bytes_;
+  std::shared_ptr<void> locked_weights_;  // of the decoder
 
   std::vector<ops::GpuStepLayout::Sequence> sequences_;  // [B]
   std::vector<int> graph_rows_;                          // ascending

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "engine/cpu_engine.h"
 #include "engine/gpu_engine.h"
+#include "engine/plan_for.h"
 #include "gguf/file.h"
 #include "ops/gpu.h"
 
@@ -31,88 +32,88 @@ void load_weights(SomeEngine& engine, const Options& options) {
             total / 1e9 / elapsed.count());
 }
 
-// The GPU, where the options want one and the model can run on it; else nothing, and the log says
-// why.
-std::unique_ptr<ops::Gpu> gpu_for(const gguf::File& file, const models::ModelConfig& config,
-                                  const Options& options) {
-  if (options.device == "cpu") return nullptr;
-  try {
-    std::unique_ptr<ops::Gpu> gpu = ops::open_gpu();
-    const bool latent = config.mla.kv_lora > 0;
-    std::string reason =
-        gpu->unsupported({.cache = {.data = nullptr,
-                                    .dtype = options.kv_type,
-                                    .page_size = options.page_size != 0 ? options.page_size : 64,
-                                    .page_bytes = 0,
-                                    .kv_heads = config.kv_heads,
-                                    .key_dim = config.key_dim,
-                                    .value_dim = config.value_dim,
-                                    .shared_values = latent},
-                          .heads = config.heads,
-                          .max_tokens = 1,
-                          .max_sequences = 1,
-                          .max_pages = 1});
-    for (const gguf::TensorInfo& info : file.tensors()) {
-      if (models::is_routed_experts(info.name) || gpu->has_kernels(info.tensor.dtype)) continue;
-      reason = fmt::format("it has no kernels for the type of {}", info.name);
-    }
-    if (!reason.empty()) throw Error("{} does not run this model: {}", gpu->name(), reason);
-    return gpu;
-  } catch (const Error& error) {
-    if (options.device == "cuda") throw;
-    log::info("running on the CPU: {}", error.what());
-    return nullptr;
-  }
-}
-
-struct Bytes {
-  int64_t routed = 0;  // experts
-  int64_t rest = 0;
-  bool routed_have_kernels = true;
-};
-
-Bytes weight_bytes(const gguf::File& file, const ops::Gpu& gpu) {
-  Bytes bytes;
+// The GPU, if the model can run on it. Throws Error with the reason.
+std::unique_ptr<ops::Gpu> open_gpu_for(const gguf::File& file, const models::ModelConfig& config,
+                                       const Options& options) {
+  std::unique_ptr<ops::Gpu> gpu = ops::open_gpu(options.gpu_memory_bytes);
+  const bool latent = config.mla.kv_lora > 0;
+  std::string reason =
+      gpu->unsupported({.cache = {.data = nullptr,
+                                  .dtype = options.kv_type,
+                                  .page_size = options.page_size != 0 ? options.page_size : 64,
+                                  .page_bytes = 0,
+                                  .kv_heads = config.kv_heads,
+                                  .key_dim = config.key_dim,
+                                  .value_dim = config.value_dim,
+                                  .shared_values = latent},
+                        .heads = config.heads,
+                        .max_tokens = 1,
+                        .max_sequences = 1,
+                        .max_pages = 1});
   for (const gguf::TensorInfo& info : file.tensors()) {
-    const bool routed = models::is_routed_experts(info.name);
-    (routed ? bytes.routed : bytes.rest) += static_cast<int64_t>(info.bytes);
-    if (routed) bytes.routed_have_kernels &= gpu.has_expert_kernels(info.tensor.dtype);
+    if (models::is_routed_experts(info.name) || gpu->has_kernels(info.tensor.dtype)) continue;
+    reason = fmt::format("it has no kernels for the type of {}", info.name);
   }
-  return bytes;
+  if (!reason.empty()) throw Error("{} does not run this model: {}", gpu->name(), reason);
+  return gpu;
 }
 
-// Of the whole cache in 16-bit floats.
-int64_t cache_bytes(const models::ModelConfig& config, const Options& options) {
-  const int64_t row = config.mla.kv_lora > 0
-                          ? config.key_dim
-                          : int64_t{config.kv_heads} * (config.key_dim + config.value_dim);
-  return int64_t{options.cache_tokens} * config.layers * row * 2;
-}
-
-// Whether the experts fit beside everything else, with a tenth of the memory for scratch.
-bool experts_fit(const gguf::File& file, const models::ModelConfig& config, const Options& options,
-                 const ops::Gpu& gpu) {
-  const Bytes bytes = weight_bytes(file, gpu);
-  if (options.cpu_moe || !bytes.routed_have_kernels) return false;
-  return bytes.routed + bytes.rest + cache_bytes(config, options) < gpu.free_bytes() / 10 * 9;
+PlanRequest request_for(const gguf::File& file, const models::ModelConfig& config,
+                        const Options& options) {
+  PlanRequest request;
+  request.device = options.device;
+  request.fixed = models::fixed_places(file, config, options.placement);
+  request.cache_tokens = options.cache_tokens;
+  request.cache_is_fixed = options.cache_is_fixed;
+  request.other_host_bytes = options.other_memory_bytes;
+  return request;
 }
 
 }  // namespace
 
-std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& options) {
+Planned plan_for(const gguf::File& file, const models::ModelConfig& config,
+                 const Options& options) {
+  PlanRequest request = request_for(file, config, options);
+  std::unique_ptr<ops::Gpu> gpu;
+  if (options.device != "cpu" && !request.fixed.cpu_only) {
+    try {
+      gpu = open_gpu_for(file, config, options);
+      request.gpu_bytes = gpu->free_bytes();
+    } catch (const Error& error) {
+      request.no_gpu = error.what();
+    }
+  }
+  const ModelSizes sizes = models::sizes_of(file, config,
+                                            {.tokens = options.max_step_tokens,
+                                             .sequences = options.max_step_sequences,
+                                             .kv_type = options.kv_type,
+                                             .page_size = options.page_size});
+  Plan plan = make_plan(sizes, request);
+  if (!plan.on_gpu) gpu.reset();
+  return {sizes, std::move(request), std::move(plan), std::move(gpu)};
+}
+
+std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& asked) {
   const models::ModelConfig config = models::read_config(file);
-  if (std::unique_ptr<ops::Gpu> gpu = gpu_for(file, config, options)) {
-    const bool experts_on_gpu = experts_fit(file, config, options, *gpu);
-    log::info(
-        "{}: {}", gpu->name(),
-        experts_on_gpu ? "all weights" : "all weights but routed experts, which are the CPU's");
-    auto engine = std::make_unique<GpuEngine>(file, options, std::move(gpu), experts_on_gpu);
+  Planned planned = plan_for(file, config, asked);
+  for (const std::string& note : planned.request.fixed.notes) log::warn("{}", note);
+  const Plan& plan = planned.plan;
+  log::info("{}{}: {}", planned.gpu ? planned.gpu->name() + ": " : "", plan.summary(),
+            plan.reason.empty() ? "they fit" : plan.reason);
+  Options options = asked;
+  options.cache_tokens = plan.cache_tokens;
+  if (plan.on_gpu) {
+    auto engine = std::make_unique<GpuEngine>(file, options, std::move(planned.gpu), plan.experts);
     load_weights(*engine, options);
     if (options.use_cuda_graph) {
       if (options.on_progress) options.on_progress(1.0, "capturing graphs");
       engine->capture_graphs();
     }
     return engine;
+  }
+  if (options.defer_experts > 0) {
+    throw Error("--defer_experts {}: experts are deferred beside a GPU only, this runs on the CPU",
+                options.defer_experts);
   }
   auto engine = std::make_unique<CpuEngine>(file, options);
   load_weights(*engine, options);

@@ -11,6 +11,7 @@
 
 #include "base/dtype.h"
 #include "engine/engine.h"
+#include "models/placement.h"
 
 namespace tandem::gguf {
 class File;
@@ -24,13 +25,17 @@ namespace tandem::engine {
 struct Options {
   int threads = 0;   // worker threads, the caller included; 0: one for each physical core
   bool numa = true;  // split large weights over the NUMA nodes (--numa auto)
-  std::string device = "auto";  // "cpu", "cuda", or "auto": the GPU where there is one
-  bool cpu_moe = false;         // routed experts stay on the CPU even if they would fit
-  bool use_cuda_graph = true;   // replay captured steps of generation (--use_cuda_graph)
-  std::string cpu_isa;          // "", "generic", "avx2", "avx512", "amx"
+  std::string device = "auto";        // "cpu", "cuda", or "auto": the GPU where there is one
+  models::PlacementWishes placement;  // what of the model has to be where
+  int defer_experts = 0;              // of each token's on the CPU, added a layer later
+  int stream_experts = 0;             // least tokens of a step that copies them to the GPU; 0: none
+  int64_t gpu_memory_bytes = 0;       // behave as on a GPU with no more; 0: all of it
+  bool use_cuda_graph = true;         // replay captured steps of generation (--use_cuda_graph)
+  std::string cpu_isa;                // "", "generic", "avx2", "avx512", "amx"
   int32_t cache_tokens =
-      32768;              // KV tokens shared by all requests (--cache_lens), rounded up to pages
-  int32_t page_size = 0;  // 0: 256 for MLA, 64 for the rest
+      32768;  // KV tokens shared by all requests (--cache_lens), rounded up to pages
+  bool cache_is_fixed = true;      // else fewer tokens are taken when so many do not fit the GPU
+  int32_t page_size = 0;           // 0: 256 for MLA, 64 for the rest
   DType kv_type = DType::kF16;     // kF32, kF16, kBF16; MLA keeps integers for the last two
   int32_t max_step_tokens = 256;   // --chunk_size
   int32_t max_step_sequences = 4;  // --max_batch_size

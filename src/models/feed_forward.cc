@@ -39,6 +39,7 @@ FeedForward load_feed_forward(const Weights& layer, const ModelConfig& config, i
   ffn.experts.routed = {.gate = layer.matrix("ffn_gate_exps.weight", shape(experts, f, hidden)),
                         .up = layer.matrix("ffn_up_exps.weight", shape(experts, f, hidden)),
                         .down = layer.matrix("ffn_down_exps.weight", shape(experts, hidden, f))};
+  ffn.experts.last = layer_index + 1 == config.layers;
   if (moe.shared_hidden > 0) {
     const int64_t shared = moe.shared_hidden;
     ffn.experts.shared = {.gate = layer.matrix("ffn_gate_shexp.weight", shape(shared, hidden)),
@@ -102,8 +103,11 @@ size_t feed_forward_host_workspace_bytes(const FeedForward& ffn, int64_t tokens,
       ffn.experts.routed.gate.device == Device::kCuda) {
     return 0;
   }
-  return moe::experts_workspace_bytes({.routed = ffn.experts.routed, .shared = {}}, tokens,
-                                      ffn.routing.used, threads);
+  // Deferring copies the ids and weights of some ranks.
+  const size_t ranks =
+      Workspace::aligned(static_cast<size_t>(tokens * ffn.routing.used) * sizeof(float));
+  return 2 * ranks + moe::experts_workspace_bytes({.routed = ffn.experts.routed, .shared = {}},
+                                                  tokens, ffn.routing.used, threads);
 }
 
 }  // namespace tandem::models

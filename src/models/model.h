@@ -30,6 +30,7 @@ class Decoder {
 
   // Memory that load() takes, and the bytes of the file that it reads.
   int64_t weight_memory_bytes() const { return store_.memory_bytes(); }
+  std::span<std::byte> weight_memory() const { return store_.memory(); }
   int64_t weight_file_bytes() const { return store_.file_bytes(); }
   // Reads the weights; before it forward() must not be called. on_bytes may be empty; it is called
   // on this thread with the bytes read so far. Throws Error, and what on_bytes throws.

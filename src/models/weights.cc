@@ -62,11 +62,6 @@ std::vector<Run> cut_into_runs(const gguf::TensorInfo& source, const Tensor& who
 
 }  // namespace
 
-Device Placement::of(std::string_view tensor) const {
-  if (gpu == nullptr) return Device::kCpu;
-  return is_routed_experts(tensor) && !routed_experts_on_gpu ? Device::kCpu : Device::kCuda;
-}
-
 WeightStore::WeightStore(const gguf::File& file, const Placement& placement)
     : file_(file), placement_(placement), memory_(memory_for(file, placement), placement.nodes) {}
 

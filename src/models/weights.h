@@ -9,25 +9,12 @@
 
 #include "base/tensor.h"
 #include "gguf/file.h"
+#include "models/placement.h"
 #include "ops/gpu.h"
 #include "ops/pack.h"
 #include "ops/weight_memory.h"
 
 namespace tandem::models {
-
-// Whether a tensor of the file is a stack of routed experts, by its name.
-inline bool is_routed_experts(std::string_view tensor) {
-  return tensor.find("_exps.") != std::string_view::npos;
-}
-
-// Where weights live. Without a GPU everything is on the CPU.
-struct Placement {
-  ops::Gpu* gpu = nullptr;
-  bool routed_experts_on_gpu = false;
-  int nodes = 1;  // NUMA nodes over which large stacks in host memory are split
-
-  Device of(std::string_view tensor) const;
-};
 
 // Owns a model's weights. Vectors, and matrices that change their form, are decoded when they are
 // looked up; all other matrices get their places then and are filled together, by fill().
@@ -43,6 +30,7 @@ class WeightStore {
 
   // Host memory that fill() takes, and the bytes of the file that it reads.
   int64_t memory_bytes() const { return memory_.used(); }
+  std::span<std::byte> memory() const { return memory_.memory(); }
   int64_t file_bytes() const { return file_bytes_; }
   // on_bytes may be empty; see ops::pack. Throws Error.
   void fill(ops::Context& ctx, const std::function<void(int64_t bytes)>& on_bytes);

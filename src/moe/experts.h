@@ -21,6 +21,7 @@ struct ExpertWeights {
 struct ExpertLayer {
   ExpertWeights routed;
   ExpertWeights shared;  // one expert [1, Fs, M], or none
+  bool last = false;     // layer of the model
 };
 
 struct ExpertStep {

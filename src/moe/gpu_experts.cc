@@ -1,6 +1,6 @@
-// The hand-off of routed experts to the CPU: activations and routing go to page-locked memory, the
-// GPU goes on with the shared expert, the CPU works, its sum comes back and is added. References
-// that the host's work keeps are the engine's and the model's, and live as long as graphs do.
+// The hand-off of routed experts to the CPU: the GPU hands activations and routing on and goes on
+// with the shared expert, the CPU works, its sum is added. References that the host's work keeps
+// are the engine's and the model's, and live as long as graphs do.
 #include "moe/gpu_experts.h"
 
 #include <algorithm>
@@ -26,86 +26,100 @@ void run_shared(ops::Context& ctx, const ExpertWeights& w, const ExpertStep& ste
   ctx.gpu->add(y, step.shared_gate, step.tokens, width, step.residual);
 }
 
-// One step's operands of the routed experts in page-locked memory.
-struct HandOff {
-  float* x;        // [T, M]
-  float* sum;      // [T, M]
-  int32_t* ids;    // [T, K]
-  float* weights;  // [T, K]
+// Whether the GPU's kernels for experts read the weights as they lie in host memory.
+bool streamable(const ExpertWeights& w) {
+  return w.gate.layout == Layout::kPanels && w.down.layout == Layout::kPanels &&
+         w.gate.dtype == w.up.dtype;
+}
 
-  static HandOff in(ops::Gpu& gpu, int64_t tokens, int64_t width, int used) {
-    const auto rows = Workspace::aligned(static_cast<size_t>(tokens * width) * sizeof(float));
-    const auto slots = Workspace::aligned(static_cast<size_t>(tokens * used) * sizeof(float));
-    std::byte* memory = gpu.pinned(2 * rows + 2 * slots).data();
-    return {reinterpret_cast<float*>(memory), reinterpret_cast<float*>(memory + rows),
-            reinterpret_cast<int32_t*>(memory + 2 * rows),
-            reinterpret_cast<float*>(memory + 2 * rows + slots)};
+// What the host does of one layer. Copies of it live as long as the graph that they are kept for.
+struct CpuPart {
+  ops::Context& ctx;
+  const ExpertLayer& layer;
+  Grouping& grouping;
+  int used;
+
+  void clear(const ops::HostExperts& host, float* sum) const {
+    std::fill_n(sum, static_cast<size_t>(host.tokens * layer.routed.gate.cols()), 0.0F);
+  }
+  // sum += the experts of ranks [first, last) of each token.
+  void add(const ops::HostExperts& host, int first, int last, float* sum) const {
+    ops::Context cpu{ctx.pool, ctx.cpu, *ctx.host_workspace};
+    Workspace::Scope scope(cpu.workspace);
+    const int count = last - first;
+    const int32_t* ids = host.ids;
+    const float* weights = host.weights;
+    if (count < used) {
+      const auto bytes = static_cast<size_t>(host.tokens * count) * sizeof(float);
+      auto* some_ids = reinterpret_cast<int32_t*>(scope.bytes(bytes));    // [T, count]
+      auto* some_weights = reinterpret_cast<float*>(scope.bytes(bytes));  // [T, count]
+      for (int64_t t = 0; t < host.tokens; ++t) {
+        std::copy_n(ids + t * used + first, count, some_ids + t * count);
+        std::copy_n(weights + t * used + first, count, some_weights + t * count);
+      }
+      ids = some_ids;
+      weights = some_weights;
+    }
+    run_experts(cpu, {.routed = layer.routed, .shared = {}}, grouping,
+                {.x = host.x,
+                 .ids = ids,
+                 .weights = weights,
+                 .shared_gate = nullptr,
+                 .tokens = host.tokens,
+                 .used = count,
+                 .residual = sum});
+  }
+
+  void now(const ops::HostExperts& host) const {
+    if (!host.sum_begun) clear(host, host.sum);
+    add(host, 0, used - host.deferred, host.sum);
+  }
+  void later(const ops::HostExperts& host) const {
+    clear(host, host.next_sum);
+    add(host, used - host.deferred, used, host.next_sum);
   }
 };
-
-HandOff send(ops::Gpu& gpu, const ExpertStep& step, int64_t width) {
-  const HandOff host = HandOff::in(gpu, step.tokens, width, step.used);
-  const auto slots = static_cast<size_t>(step.tokens * step.used);
-  gpu.read(step.x, static_cast<size_t>(step.tokens * width) * sizeof(float),
-           reinterpret_cast<std::byte*>(host.x));
-  gpu.read(step.ids, slots * sizeof(int32_t), reinterpret_cast<std::byte*>(host.ids));
-  gpu.read(step.weights, slots * sizeof(float), reinterpret_cast<std::byte*>(host.weights));
-  gpu.begin_host_work();
-  return host;
-}
-
-// The routed experts' sum for the step's tokens, without padding, from and to page-locked memory.
-void run_on_cpu(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping,
-                const HandOff& host, int used) {
-  const int64_t tokens = ctx.gpu->live_tokens();
-  std::fill_n(host.sum, static_cast<size_t>(tokens * layer.routed.gate.cols()), 0.0F);
-  ops::Context cpu{ctx.pool, ctx.cpu, *ctx.host_workspace};
-  run_experts(cpu, {.routed = layer.routed, .shared = {}}, grouping,
-              {.x = host.x,
-               .ids = host.ids,
-               .weights = host.weights,
-               .shared_gate = nullptr,
-               .tokens = tokens,
-               .used = used,
-               .residual = host.sum});
-}
 
 }  // namespace
 
 void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping,
                             const ExpertStep& step) {
-  const int64_t width = layer.routed.gate.cols();
+  const ops::GpuExperts routed = {.gate = &layer.routed.gate,
+                                  .up = &layer.routed.up,
+                                  .down = &layer.routed.down,
+                                  .x = {step.x, step.x_rounded},
+                                  .ids = step.ids,
+                                  .weights = step.weights,
+                                  .tokens = step.tokens,
+                                  .used = step.used,
+                                  .residual = step.residual,
+                                  .last = layer.last};
   if (layer.routed.gate.device == Device::kCuda) {
     grouping.active.clear();
     if (layer.shared.gate) run_shared(ctx, layer.shared, step);
-    ctx.gpu->experts(ctx.workspace, {.gate = &layer.routed.gate,
-                                     .up = &layer.routed.up,
-                                     .down = &layer.routed.down,
-                                     .x = {step.x, step.x_rounded},
-                                     .ids = step.ids,
-                                     .weights = step.weights,
-                                     .tokens = step.tokens,
-                                     .used = step.used,
-                                     .residual = step.residual});
+    ctx.gpu->experts(ctx.workspace, routed);
     return;
   }
-  const HandOff host = send(*ctx.gpu, step, width);
+  if (streamable(layer.routed) && ctx.gpu->streams_experts(step.tokens)) {
+    grouping.active.clear();
+    if (layer.shared.gate) run_shared(ctx, layer.shared, step);
+    ctx.gpu->stream_experts(ctx.workspace, routed);
+    return;
+  }
+  ctx.gpu->begin_host_experts(routed);
   if (layer.shared.gate) run_shared(ctx, layer.shared, step);
-  ctx.gpu->end_host_work([&ctx, &layer, &grouping, host, used = step.used] {
-    run_on_cpu(ctx, layer, grouping, host, used);
-  });
-  Workspace::Scope scope(ctx.workspace);
-  const auto values = static_cast<size_t>(step.tokens * width);
-  float* sum = scope.floats(values);  // [T, M]
-  ctx.gpu->write(reinterpret_cast<const std::byte*>(host.sum), values * sizeof(float), sum);
-  ctx.gpu->add(sum, nullptr, step.tokens, width, step.residual);
+  const CpuPart part{ctx, layer, grouping, step.used};
+  ctx.gpu->end_host_experts(routed,
+                            {.now = [part](const ops::HostExperts& host) { part.now(host); },
+                             .later = [part](const ops::HostExperts& host) { part.later(host); }});
 }
 
 size_t experts_beside_gpu_workspace_bytes(const ExpertLayer& layer, int64_t tokens, int used) {
   const Tensor& gate = layer.routed.gate;
   const size_t row = Workspace::aligned(static_cast<size_t>(tokens * gate.cols()) * sizeof(float));
-  size_t bytes = row;  // of the routed experts' sum
-  if (gate.device == Device::kCuda) {
+  size_t bytes = 0;
+  // In host memory they may be streamed.
+  if (gate.layout == Layout::kPanels) {
     bytes = std::max(bytes, ops::Gpu::experts_workspace_bytes(gate, tokens, used));
   }
   if (layer.shared.gate) {

@@ -32,6 +32,10 @@ struct GpuSizes {
   int max_tokens;
   int max_sequences;
   int max_pages;  // of all sequences of a step together
+  // Of routed experts in host memory; 0: there are none.
+  int64_t host_expert_width = 0;  // M
+  int host_experts_used = 0;      // K
+  int deferred_experts = 0;       // of these, in steps that only generate (HostExperts)
 };
 
 // A step as it is laid out on the host. Sequences' tokens follow each other.
@@ -76,7 +80,26 @@ struct GpuExperts {
   const float* weights;
   int64_t tokens;
   int used;
-  float* residual;  // [T, M]
+  float* residual;    // [T, M]
+  bool last = false;  // layer of the model: none of its experts can be added later
+};
+
+// The same operands in page-locked memory, for routed experts whose weights the host has.
+struct HostExperts {
+  const float* x;  // [T, M]
+  const int32_t* ids;
+  const float* weights;
+  int64_t tokens;  // of the step, without padding
+  float* sum;      // [T, M] what the GPU adds in this layer
+  bool sum_begun;  // it holds what the layer before deferred; else it is undefined
+  // The experts of each token's last `deferred` ranks, the least of them, are computed while the
+  // GPU runs the next layer, and added there. 0 and null: none.
+  int deferred;
+  float* next_sum;  // [T, M] of the next layer
+};
+// The host's part of a layer's experts: what the GPU waits for, and then what it does not.
+struct HostWork {
+  std::function<void(const HostExperts&)> now, later;
 };
 
 class Gpu {
@@ -113,13 +136,23 @@ class Gpu {
   // rows: 0, or for a graph of so many tokens, one each of as many sequences: the step's are filled
   // up with padding, whose results nobody reads.
   virtual GpuStepArrays begin_step(const GpuStepLayout& layout, int rows = 0) = 0;
-  // The host's part of an operator: `work` runs on this thread when all that was enqueued before
-  // begin_host_work() is done; what is enqueued between the two calls runs meanwhile, what is
-  // enqueued afterwards sees the results. Under capture it is kept, and runs at every replay.
-  virtual void begin_host_work() = 0;
-  virtual void end_host_work(std::function<void()> work) = 0;
-  // Tokens of the step begun, without padding.
-  virtual int64_t live_tokens() const = 0;
+  // Routed experts on the host: operands go there when all that was enqueued before begin is done;
+  // work.now runs on this thread, what is enqueued between the two calls runs on the GPU meanwhile,
+  // and what is enqueued afterwards sees residual + sum; work.later runs beside that. Under capture
+  // `work` is kept, and runs at every replay. Operands share the memory that prepare() reserved:
+  // one begin, then its end.
+  virtual void begin_host_experts(const GpuExperts& experts) = 0;
+  virtual void end_host_experts(const GpuExperts& experts, HostWork work) = 0;
+
+  // Page-locks memory for stream_experts() until the handle is gone, which must be before the
+  // memory and this object are. Throws Error where that is refused.
+  virtual std::shared_ptr<void> lock(std::span<std::byte> memory) = 0;
+  // From now on steps of at least `tokens` tokens run routed experts of locked host memory on the
+  // GPU. layer_bytes: of the largest layer's. Throws Error where the GPU has not the memory.
+  virtual void stream_experts_from(int64_t tokens, int64_t layer_bytes) = 0;
+  virtual bool streams_experts(int64_t tokens) const = 0;
+  // As experts(), of weights in host memory; the copy runs beside what was enqueued before.
+  virtual void stream_experts(Workspace& workspace, const GpuExperts& experts) = 0;
 
   // Captures what enqueue() puts on the stream, after a begin_step() for `rows`; nothing of it
   // runs.
@@ -129,8 +162,8 @@ class Gpu {
   virtual bool replay(int rows) = 0;
   // Copies to page-locked memory, valid after wait().
   virtual void read(const void* device, size_t bytes, std::byte* host) = 0;
-  virtual void write(const std::byte* host, size_t bytes, void* device) = 0;
-  virtual std::span<std::byte> pinned(size_t bytes) = 0;  // host memory for both, until the end
+  // Page-locked memory for it, which lives as long as this object.
+  virtual std::span<std::byte> pinned(size_t bytes) = 0;
   virtual void wait() = 0;
 
   virtual void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) = 0;
@@ -173,7 +206,8 @@ class Gpu {
                    float* y) = 0;
 };
 
-// The first GPU. Throws Error where there is none or the build has no CUDA.
-std::unique_ptr<Gpu> open_gpu();
+// The first GPU; with memory_bytes > 0 as if it had no more memory than that for this program.
+// Throws Error where there is none or the build has no CUDA.
+std::unique_ptr<Gpu> open_gpu(int64_t memory_bytes = 0);
 
 }  // namespace tandem::ops

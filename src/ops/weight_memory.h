@@ -3,6 +3,8 @@
 // by quant/panels.h and quant/parts.h.
 #pragma once
 
+#include <span>
+
 #include "base/tensor.h"
 #include "platform/reservation.h"
 
@@ -21,6 +23,7 @@ class WeightMemory {
   Tensor place(DType dtype, const Shape& shape);
 
   int64_t used() const { return used_; }
+  std::span<std::byte> memory() const { return {arena_.data(), static_cast<size_t>(used_)}; }
 
  private:
   platform::Reservation arena_;

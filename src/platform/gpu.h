@@ -19,6 +19,10 @@ struct Gpu {
 struct Gpus {
   std::vector<Gpu> list;
   std::string missing;  // one line: why the list is empty
+  // Of CUDA, 1000 * major + 10 * minor: the newest that the driver runs, and what the program was
+  // built with. 0: no driver, or no GPU parts in the build.
+  int driver_cuda = 0;
+  int built_cuda = 0;
 };
 
 Gpus find_gpus();

@@ -164,7 +164,7 @@ def test_config_file(tmp_path):
 
 @pytest.mark.parametrize("flags, word", [
     (["--backend_type", "ktransformers"], "balance_serve"),
-    (["--optimize_config_path", "rules.yaml"], "optimize_config_path"),
+    (["--optimize_config_path", "rules.yaml"], "rules.yaml"),
     (["--db_type", "sqllite"], "database"), (["--web"], "web page"), (["--no_flash_attn"], "effect"), (["--device", "cuda:0"], "device"),
     (["--no_such_flag"], "no_such_flag"), (["--port", "99999"], "port"),
     (["--sched_strategy", "random"], "FCFS"), (["--kv_type", "q4"], "kv_type"),

@@ -12,8 +12,10 @@ PRESETS = ("deepseek2-gpu", "qwen3moe-gpu")
 LOGPROB_TOLERANCE = 2e-2
 # What the CPU's integer activations stray from float32, times this, is allowed here.
 KL_FACTOR = 1.25
-# Weights of all kinds that fit are on the GPU; routed experts are, unless this is given.
-PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None}}
+# Weights of all kinds that fit are on the GPU; routed experts are, unless this is given. In the mixed
+# placement the first two layers' experts are on the CPU and the others' on the GPU.
+PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None}, "mixed": {"n-cpu-moe": 2},
+              "streamed": {"cpu_moe": None, "stream_experts": 2}}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -87,3 +89,33 @@ def test_batches_and_chunks_agree(placement, tmp_path):
         for token, logprob in a["logprobs"][0]:
             if logprob > math.log(1e-4):
                 assert others[token] == pytest.approx(logprob, abs=LOGPROB_TOLERANCE)
+
+
+def test_experts_are_deferred_in_steps_that_generate(tmp_path):
+    prompts = [case["prompt"] for case in golden("qwen3moe-gpu.f32.json")["cases"]]
+    model = tiny_model("qwen3moe-gpu")
+    whole, part = [evaluate_on("hybrid", model, prompts, tmp_path, top=320, generate=4,
+                               defer_experts=deferred) for deferred in (0, 1)]
+    for a, b in zip(whole, part, strict=True):
+        # The prompt's last token, in a step of many.
+        ours = dict(map(tuple, b["logprobs"][0]))
+        for token, logprob in a["logprobs"][0]:
+            if logprob > math.log(1e-4):
+                assert ours[token] == pytest.approx(logprob, abs=1e-5)
+        assert a["logprobs"][1] != b["logprobs"][1]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_deferring_is_the_same_in_every_batch(preset, tmp_path):
+    prompts = [case["prompt"] for case in golden(f"{preset}.f32.json")["cases"]]
+    # Token by token: the prompt's steps run operator by operator, the answer's as graphs.
+    alone, together = [evaluate_on("hybrid", tiny_model(preset), prompts, tmp_path, top=320,
+                                   generate=2, defer_experts=1, batch=batch, chunk_size=batch)
+                       for batch in (1, len(prompts))]
+    for a, b in zip(alone, together, strict=True):
+        assert a["tokens"][0] == b["tokens"][0]
+        for step in range(2):
+            others = dict(map(tuple, b["logprobs"][step]))
+            for token, logprob in a["logprobs"][step]:
+                if logprob > math.log(1e-4):
+                    assert others[token] == pytest.approx(logprob, abs=LOGPROB_TOLERANCE)

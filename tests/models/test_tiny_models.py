@@ -1,6 +1,8 @@
 """Every supported architecture in float32 against what llama.cpp computed on the same file."""
+import subprocess
+
 import pytest
-from harness import evaluate, golden, golden_names, kl_divergence, tiny_model
+from harness import BINARY, evaluate, golden, golden_names, kl_divergence, tiny_model
 
 # Float32 sums in another order; the models have few layers, so little adds up. Deep in the tail a
 # difference of logits says nothing about the distribution.
@@ -47,3 +49,13 @@ def test_integer_cache(preset, tmp_path):
     print(preset, divergences)
     assert divergences[-2] < INTEGER_CACHE_KL
     assert divergences[-1] < 0.1
+
+
+def test_the_cpu_alone_refuses_to_defer_experts(tmp_path):
+    prompts = tmp_path / "one.json"
+    prompts.write_text('{"cases": [{"ids": [1]}]}')
+    done = subprocess.run([BINARY, "eval", "--gguf_path", tiny_model("qwen3moe"), "--device", "cpu",
+                           "--defer_experts", "1", "--prompts", prompts], capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode != 0
+    assert "--defer_experts 1: experts are deferred beside a GPU only" in done.stderr

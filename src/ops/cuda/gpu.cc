@@ -20,6 +20,7 @@
 #include "kernels/cuda/quant_rows.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/routing.h"
+#include "ops/cuda/expert_stream.h"
 #include "ops/cuda/hand_offs.h"
 #include "ops/cuda/sampling.h"
 #include "ops/cuda/step.h"
@@ -57,19 +58,27 @@ cuda::ConstProductRows for_products(Workspace::Scope& scope, const Input& x, int
 
 class CudaGpu : public Gpu {
  public:
-  explicit CudaGpu(const platform::Gpu& gpu) : name_(gpu.name), upload_(kUploadBytes) {}
+  CudaGpu(const platform::Gpu& gpu, int64_t memory_bytes)
+      : name_(gpu.name),
+        limit_(memory_bytes),
+        free_at_start_(free_on_card()),
+        upload_(kUploadBytes) {}
 
   std::byte* allocate(int64_t bytes, const char* purpose) override {
+    if (limit_ > 0 && bytes > free_bytes()) {
+      throw Error("{} on the GPU: {} MiB are wanted, of --gpu_memory_gb {} MiB are left", purpose,
+                  (bytes >> 20) + 1, std::max<int64_t>(free_bytes(), 0) >> 20);
+    }
     try {
       return memory_.emplace_back(static_cast<size_t>(bytes)).data();
     } catch (const Error& error) {
       throw Error("{} on the GPU: {}", purpose, error.what());
     }
   }
+  // Of a limit, what was taken since the start is gone, graphs and libraries' buffers included.
   int64_t free_bytes() const override {
-    size_t free = 0, total = 0;
-    TANDEM_CUDA_CALL(cudaMemGetInfo(&free, &total));
-    return static_cast<int64_t>(free);
+    const int64_t free = free_on_card();
+    return limit_ > 0 ? std::min(free, limit_ - (free_at_start_ - free)) : free;
   }
   const std::string& name() const override { return name_; }
   void upload(std::span<const std::byte> host, std::byte* device) override {
@@ -105,14 +114,21 @@ class CudaGpu : public Gpu {
            type == DType::kBF16;
   }
   bool has_expert_kernels(DType type) const override { return quant::has_panels(type); }
-  void prepare(const GpuSizes& sizes) override { step_.emplace(sizes); }
+  void prepare(const GpuSizes& sizes) override {
+    step_.emplace(sizes);
+    defer_ = sizes.deferred_experts > 0;
+    if (sizes.host_experts_used > 0) hand_offs_.reserve(sizes);
+  }
   GpuStepArrays begin_step(const GpuStepLayout& layout, int rows) override {
     live_tokens_ = static_cast<int64_t>(layout.ids.size());
+    only_generates_ = layout.ids.size() == layout.sequences.size();
+    layer_ = 0;
     return step_->begin(layout, rows, stream());
   }
   void capture(int rows, const std::function<void()>& enqueue) override {
     Captured captured = {.rows = rows, .plan = step_->plan(), .graph = {}, .host_work = {}};
     capturing_ = &captured.host_work;
+    layer_ = 0;
     captured.graph = platform::cuda::Graph::capture(queue_, [&](cudaStream_t) {
       enqueue();
       stream();
@@ -126,38 +142,58 @@ class CudaGpu : public Gpu {
     if (found == graphs_.end() || found->plan != step_->plan()) return false;
     found->graph.launch(stream());
     for (size_t i = 0; i < found->host_work.size(); ++i) {
+      const CapturedWork& captured = found->host_work[i];
+      const HostExperts operands = hand_offs_.operands(captured.place, live_tokens_, captured.last);
       hand_offs_.wait(i, stream());
-      found->host_work[i]();
+      captured.work.now(operands);
       hand_offs_.answer(i);
+      if (operands.deferred > 0) captured.work.later(operands);
     }
     return true;
   }
   void read(const void* device, size_t bytes, std::byte* host) override {
     TANDEM_CUDA_CALL(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream()));
   }
-  void write(const std::byte* host, size_t bytes, void* device) override {
-    TANDEM_CUDA_CALL(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream()));
-  }
   std::span<std::byte> pinned(size_t bytes) override {
-    const auto pinned = std::find_if(pinned_.begin(), pinned_.end(),
-                                     [&](const PinnedMemory& m) { return m.bytes() >= bytes; });
-    if (pinned != pinned_.end()) return {pinned->data(), bytes};
     return {pinned_.emplace_back(bytes).data(), bytes};
   }
-  void begin_host_work() override {
-    if (capturing_ == nullptr) return mark_.record(stream());
-    cuda::raise(hand_offs_.slot(capturing_->size()), stream());
+  void begin_host_experts(const GpuExperts& experts) override {
+    hand_offs_.send(experts, place(), stream());
+    if (capturing_ == nullptr) mark_.record(stream());
   }
-  void end_host_work(std::function<void()> work) override {
-    if (capturing_ == nullptr) {
-      mark_.synchronize();
-      work();
+  void end_host_experts(const GpuExperts& experts, HostWork work) override {
+    const HandOffs::Place place = this->place();
+    ++layer_;
+    if (capturing_ != nullptr) {
+      hand_offs_.receive(experts, place, stream());
+      capturing_->push_back({place, experts.last, std::move(work)});
       return;
     }
-    cuda::await(hand_offs_.slot(capturing_->size()), stream());
-    capturing_->push_back(std::move(work));
+    const HostExperts operands = hand_offs_.operands(place, live_tokens_, experts.last);
+    mark_.synchronize();
+    work.now(operands);
+    hand_offs_.receive(experts, place, stream());
+    if (operands.deferred > 0) work.later(operands);
   }
-  int64_t live_tokens() const override { return live_tokens_; }
+  std::shared_ptr<void> lock(std::span<std::byte> memory) override {
+    return std::make_shared<platform::cuda::LockedMemory>(memory);
+  }
+  void stream_experts_from(int64_t tokens, int64_t layer_bytes) override {
+    expert_stream_.emplace(layer_bytes);
+    stream_from_ = tokens;
+  }
+  bool streams_experts(int64_t tokens) const override {
+    return expert_stream_ && capturing_ == nullptr && tokens >= stream_from_;
+  }
+  void stream_experts(Workspace& workspace, const GpuExperts& experts) override {
+    const ExpertStream::Layer layer = expert_stream_->begin(experts, stream());
+    GpuExperts on_device = experts;
+    on_device.gate = &layer.gate;
+    on_device.up = &layer.up;
+    on_device.down = &layer.down;
+    this->experts(workspace, on_device);
+    expert_stream_->end(stream());
+  }
   void wait() override {
     stream();
     queue_.synchronize();
@@ -493,19 +529,41 @@ class CudaGpu : public Gpu {
     linear(workspace, gated, tokens, {&down, 1});
   }
 
+  // Of the layer of experts that is enqueued.
+  HandOffs::Place place() const {
+    return {.layer = layer_, .flags = capturing_ != nullptr, .defers = defer_ && only_generates_};
+  }
+
+  struct CapturedWork {
+    HandOffs::Place place;
+    bool last;  // layer
+    HostWork work;
+  };
+  static int64_t free_on_card() {
+    size_t free = 0, total = 0;
+    TANDEM_CUDA_CALL(cudaMemGetInfo(&free, &total));
+    return static_cast<int64_t>(free);
+  }
+
   struct Captured {
     int rows;
     StepOnDevice::Plan plan;
     platform::cuda::Graph graph;
-    std::vector<std::function<void()>> host_work;  // in the order of the graph
+    std::vector<CapturedWork> host_work;  // in the order of the graph
   };
 
   std::string name_;
+  int64_t limit_;  // of the memory that this object and what it calls may take; 0: the card's
+  int64_t free_at_start_;
   Stream queue_, transfer_stream_;  // queue_: through stream() alone
   std::optional<cuda::ExpertSums> unsummed_;
   std::mutex transfer_mutex_;
   HandOffs hand_offs_;
-  std::vector<std::function<void()>>* capturing_ = nullptr;
+  std::optional<ExpertStream> expert_stream_;
+  int64_t stream_from_ = 0;
+  std::vector<CapturedWork>* capturing_ = nullptr;
+  bool defer_ = false, only_generates_ = false;
+  size_t layer_ = 0;  // of experts on the host, of the step that is enqueued
   int64_t live_tokens_ = 0;
   std::vector<Captured> graphs_;
   Event mark_;
@@ -528,7 +586,7 @@ size_t Gpu::experts_workspace_bytes(const Tensor& gate, int64_t tokens, int used
                                                           rows_of(gate), static_cast<int>(width)));
 }
 
-std::unique_ptr<Gpu> open_gpu() {
+std::unique_ptr<Gpu> open_gpu(int64_t memory_bytes) {
   const platform::Gpus gpus = platform::find_gpus();
   if (gpus.list.empty()) throw Error("{}", gpus.missing);
   const platform::Gpu& gpu = gpus.list.front();
@@ -538,7 +596,7 @@ std::unique_ptr<Gpu> open_gpu() {
         "with -DTANDEM_CUDA_ARCHITECTURES",
         gpu.name, gpu.compute / 10, gpu.compute % 10);
   }
-  return std::make_unique<CudaGpu>(gpu);
+  return std::make_unique<CudaGpu>(gpu, memory_bytes);
 }
 
 }  // namespace tandem::ops

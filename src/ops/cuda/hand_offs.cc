@@ -1,9 +1,11 @@
 // A flag is a cache line of its own: the host spins on one while the GPU writes others.
 #include "ops/cuda/hand_offs.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "base/check.h"
+#include "ops/context.h"
 #include "platform/cuda/error.h"
 
 namespace tandem::ops {
@@ -21,21 +23,85 @@ std::atomic_ref<uint32_t> flag(std::byte* flags, size_t i) {
 }  // namespace
 
 HandOffs::HandOffs()
-    : counts_(kSlots * sizeof(uint32_t)), flags_(2 * kSlots * kLine), expected_(kSlots) {
+    : counts_(2 * kSlots * sizeof(uint32_t)), flags_(2 * kSlots * kLine), expected_(kSlots) {
   TANDEM_CUDA_CALL(cudaMemset(counts_.data(), 0, counts_.bytes()));
 }
 
-cuda::HandOff HandOffs::slot(size_t i) const {
-  TANDEM_CHECK(i < kSlots, "hand-off {} of {}", i, kSlots);
-  std::byte* flags = flags_.device();
-  return {.count = counts_.as<uint32_t>() + i,
-          .raised = reinterpret_cast<uint32_t*>(flags + i * kLine),
-          .answered = reinterpret_cast<const uint32_t*>(flags + (kSlots + i) * kLine)};
+HandOffs::Buffer::Buffer(int64_t tokens, int64_t width, int used)
+    : most_values(tokens * width), most_pairs(tokens * used) {
+  const size_t rows = Workspace::aligned(static_cast<size_t>(most_values) * sizeof(float));
+  const size_t pairs = Workspace::aligned(static_cast<size_t>(most_pairs) * sizeof(float));
+  sums = rows;
+  ids = 2 * rows;
+  weights = ids + pairs;
+  memory = platform::cuda::PinnedMemory(weights + pairs);
 }
 
-void HandOffs::wait(size_t i, cudaStream_t stream) {
-  const uint32_t next = ++expected_[i];
-  const auto raised = flag(flags_.data(), i);
+void HandOffs::reserve(const GpuSizes& s) {
+  const int tokens = std::max(s.max_tokens, s.max_sequences);
+  buffers_[0] = Buffer(tokens, s.host_expert_width, s.host_experts_used);
+  deferred_ = s.deferred_experts;
+  if (deferred_ == 0) return;
+  buffers_[1] = Buffer(s.max_sequences, s.host_expert_width, s.host_experts_used);
+}
+
+cuda::HandOff HandOffs::flags_of(const Place& place) const {
+  if (!place.flags) return {nullptr, nullptr, nullptr, nullptr};
+  const size_t slot = place.layer;
+  TANDEM_CHECK(slot < kSlots, "hand-off {} of {}", slot, kSlots);
+  std::byte* flags = flags_.device();
+  return {.count = counts_.as<uint32_t>() + slot,
+          .blocks = counts_.as<uint32_t>() + kSlots + slot,
+          .raised = reinterpret_cast<uint32_t*>(flags + slot * kLine),
+          .answered = reinterpret_cast<const uint32_t*>(flags + (kSlots + slot) * kLine)};
+}
+
+void HandOffs::send(const GpuExperts& e, const Place& place, cudaStream_t stream) const {
+  const Buffer& buffer = buffer_of(place, place.layer);
+  const int64_t values = e.tokens * e.gate->cols(), pairs = e.tokens * e.used;
+  TANDEM_CHECK(values <= buffer.most_values && pairs <= buffer.most_pairs,
+               "{} values, {} pairs, reserved {}, {}", values, pairs, buffer.most_values,
+               buffer.most_pairs);
+  std::byte* host = buffer.memory.device();
+  cuda::send({.x = e.x.f32,
+              .ids = e.ids,
+              .weights = e.weights,
+              .host_x = reinterpret_cast<float*>(host),
+              .host_ids = reinterpret_cast<int32_t*>(host + buffer.ids),
+              .host_weights = reinterpret_cast<float*>(host + buffer.weights),
+              .values = values,
+              .pairs = pairs,
+              .slot = flags_of(place)},
+             stream);
+}
+
+void HandOffs::receive(const GpuExperts& e, const Place& place, cudaStream_t stream) const {
+  const Buffer& buffer = buffer_of(place, place.layer);
+  cuda::receive({.host_sum = reinterpret_cast<const float*>(buffer.memory.device() + buffer.sums),
+                 .residual = e.residual,
+                 .values = e.tokens * e.gate->cols(),
+                 .slot = flags_of(place)},
+                stream);
+}
+
+HostExperts HandOffs::operands(const Place& place, int64_t tokens, bool last) const {
+  const Buffer& buffer = buffer_of(place, place.layer);
+  const Buffer& next = buffer_of(place, place.layer + 1);
+  const bool defers = place.defers && !last;
+  std::byte* host = buffer.memory.data();
+  return {.x = reinterpret_cast<const float*>(host),
+          .ids = reinterpret_cast<const int32_t*>(host + buffer.ids),
+          .weights = reinterpret_cast<const float*>(host + buffer.weights),
+          .tokens = tokens,
+          .sum = reinterpret_cast<float*>(host + buffer.sums),
+          .sum_begun = place.defers && place.layer > 0,
+          .deferred = defers ? deferred_ : 0,
+          .next_sum = defers ? reinterpret_cast<float*>(next.memory.data() + next.sums) : nullptr};
+}
+
+void HandOffs::wait(size_t slot, cudaStream_t stream) {
+  const uint32_t next = ++expected_[slot];
+  const auto raised = flag(flags_.data(), slot);
   for (int looks = 0; raised.load(std::memory_order_acquire) != next; ++looks) {
     if (looks < kLooks) continue;
     looks = 0;
@@ -44,8 +110,8 @@ void HandOffs::wait(size_t i, cudaStream_t stream) {
   }
 }
 
-void HandOffs::answer(size_t i) {
-  flag(flags_.data(), kSlots + i).store(expected_[i], std::memory_order_release);
+void HandOffs::answer(size_t slot) {
+  flag(flags_.data(), kSlots + slot).store(expected_[slot], std::memory_order_release);
 }
 
 }  // namespace tandem::ops

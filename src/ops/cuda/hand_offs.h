@@ -1,5 +1,6 @@
-// The host's side of hand-offs inside graphs (kernels/cuda/hand_off.h): one slot for each of a
-// step's, the same in all graphs.
+// Routed experts handed to the host (kernels/cuda/hand_off.h): the page-locked memory of their
+// operands, reserved once and used by one layer after the other, and the host's side of the flags
+// inside graphs: one slot for each layer of a step, the same in all graphs.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cuda/hand_off.h"
+#include "ops/gpu.h"
 #include "platform/cuda/memory.h"
 
 namespace tandem::ops {
@@ -15,16 +17,47 @@ class HandOffs {
  public:
   HandOffs();
 
-  cuda::HandOff slot(size_t i) const;
+  // Memory for steps of so many tokens at most; before the first hand-off.
+  void reserve(const GpuSizes& sizes);
+
+  // A layer's place in its step. Layers that defer take the two buffers in turns: the host still
+  // reads one layer's x while the next one's arrives.
+  struct Place {
+    size_t layer;  // of experts, from 0 in each step
+    bool flags;    // in a graph; else the host waits for the stream itself
+    bool defers;   // the step does
+  };
+  // Enqueue the two halves of the hand-off.
+  void send(const GpuExperts& experts, const Place& place, cudaStream_t stream) const;
+  void receive(const GpuExperts& experts, const Place& place, cudaStream_t stream) const;
+  // The operands where the host reads and writes them.
+  HostExperts operands(const Place& place, int64_t tokens, bool last) const;
+
   // Spins until the GPU has raised the slot's flag once more. Throws Error when the stream has
   // failed.
-  void wait(size_t i, cudaStream_t stream);
-  void answer(size_t i);
+  void wait(size_t slot, cudaStream_t stream);
+  void answer(size_t slot);
 
  private:
-  platform::cuda::DeviceMemory counts_;
-  platform::cuda::PinnedMemory flags_;  // [slots] raised, then [slots] answered
-  std::vector<uint32_t> expected_;      // the last raise that was waited for
+  // x [T, M], sums [T, M], ids [T, K] and weights [T, K], at these bytes.
+  struct Buffer {
+    Buffer() = default;
+    Buffer(int64_t tokens, int64_t width, int used);
+
+    platform::cuda::PinnedMemory memory;
+    size_t sums = 0, ids = 0, weights = 0;
+    int64_t most_values = 0, most_pairs = 0;
+  };
+  const Buffer& buffer_of(const Place& place, size_t layer) const {
+    return buffers_[place.defers ? layer % 2 : 0];
+  }
+  cuda::HandOff flags_of(const Place& place) const;
+
+  platform::cuda::DeviceMemory counts_;  // [slots] raises, then [slots] blocks
+  platform::cuda::PinnedMemory flags_;   // [slots] raised, then [slots] answered
+  std::vector<uint32_t> expected_;       // the last raise that was waited for
+  Buffer buffers_[2];                    // the second for steps that defer
+  int deferred_ = 0;
 };
 
 }  // namespace tandem::ops

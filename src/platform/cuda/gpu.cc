@@ -26,6 +26,8 @@ Gpu describe(int device) {
 
 Gpus find_gpus() {
   Gpus gpus;
+  gpus.built_cuda = CUDART_VERSION;
+  if (cudaDriverGetVersion(&gpus.driver_cuda) != cudaSuccess) gpus.driver_cuda = 0;
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || count == 0) {
@@ -40,7 +42,8 @@ Gpus find_gpus() {
     for (int device = 0; device < count; ++device) gpus.list.push_back(describe(device));
     TANDEM_CUDA_CALL(cudaSetDevice(current));
   } catch (const Error& error) {
-    gpus = {.list = {}, .missing = std::string("no GPU: ") + error.what()};
+    gpus.list.clear();
+    gpus.missing = std::string("no GPU: ") + error.what();
   }
   return gpus;
 }

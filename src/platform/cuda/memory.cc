@@ -54,4 +54,15 @@ PinnedMemory::~PinnedMemory() {
   if (data_ != nullptr) cudaFreeHost(data_);
 }
 
+LockedMemory::LockedMemory(std::span<std::byte> memory) : data_(memory.data()) {
+  const cudaError_t status =
+      cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterPortable);
+  if (status == cudaSuccess) return;
+  (void)cudaGetLastError();  // it would be reported again by the next launch
+  throw Error("cannot lock {} MiB of host memory for copies to the GPU: {}", memory.size() >> 20,
+              cudaGetErrorString(status));
+}
+
+LockedMemory::~LockedMemory() { (void)cudaHostUnregister(data_); }
+
 }  // namespace tandem::platform::cuda

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <utility>
 
 namespace tandem::platform::cuda {
@@ -64,6 +65,19 @@ class PinnedMemory {
   std::byte* data_ = nullptr;
   std::byte* device_ = nullptr;
   size_t bytes_ = 0;
+};
+
+// Locks the pages of memory that somebody else owns and keeps: copies from it are asynchronous and
+// run at the bus's speed.
+class LockedMemory {
+ public:
+  explicit LockedMemory(std::span<std::byte> memory);  // throws Error
+  ~LockedMemory();
+  LockedMemory(const LockedMemory&) = delete;
+  LockedMemory& operator=(const LockedMemory&) = delete;
+
+ private:
+  std::byte* data_;
 };
 
 }  // namespace tandem::platform::cuda

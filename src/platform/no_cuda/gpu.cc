@@ -3,6 +3,10 @@
 
 namespace tandem::platform {
 
-Gpus find_gpus() { return {.list = {}, .missing = "no GPU: this program was built without CUDA"}; }
+Gpus find_gpus() {
+  Gpus gpus;
+  gpus.missing = "no GPU: this program was built without CUDA";
+  return gpus;
+}
 
 }  // namespace tandem::platform

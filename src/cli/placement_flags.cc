@@ -1,0 +1,91 @@
+// The flags that say where weights go: ours, the original's and llama.cpp's.
+#include "cli/placement_flags.h"
+
+#include <array>
+#include <string_view>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/flags.h"
+#include "cli/support.h"
+
+namespace tandem::cli {
+namespace {
+
+constexpr double kGb = 1e9;
+
+struct Spelling {
+  std::string_view single, full;
+};
+constexpr std::array<Spelling, 4> kSpellings = {{{"-ot", "--override-tensor"},
+                                                 {"-ncmoe", "--n-cpu-moe"},
+                                                 {"-cmoe", "--cpu-moe"},
+                                                 {"-ngl", "--n-gpu-layers"}}};
+
+}  // namespace
+
+std::vector<std::string> expand_spellings(int argc, const char* const* argv) {
+  std::vector<std::string> arguments(argv, argv + argc);
+  for (std::string& argument : arguments) {
+    for (const Spelling& spelling : kSpellings) {
+      if (argument == spelling.single) argument = spelling.full;
+    }
+  }
+  return arguments;
+}
+
+void add_device_options(CLI::App& verb, engine::Options& options) {
+  models::PlacementWishes& wishes = options.placement;
+  verb.add_option("--device", options.device,
+                  "auto: the GPU where there is one that the model runs on; cpu; cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  CLI::Option* cpu_moe = verb.add_flag_callback(
+      flag("cpu_moe"),
+      [&wishes] { wishes.cpu_expert_layers = models::PlacementWishes::kAllLayers; },
+      "keep routed experts in host memory even if they fit into the GPU's (-cmoe)");
+  verb.add_option("--n-cpu-moe,--n_cpu_moe", wishes.cpu_expert_layers,
+                  "keep the routed experts of the first so many layers in host memory (-ncmoe)")
+      ->check(CLI::Range(0, models::PlacementWishes::kAllLayers))
+      ->excludes(cpu_moe)
+      ->default_str("0");
+  verb.add_option_function<std::vector<std::string>>(
+          "--override-tensor,--override_tensor",
+          [&wishes](const std::vector<std::string>& values) {
+            for (const std::string& value : values) {
+              for (models::PlacementRule& rule : models::parse_rules(value, "--override-tensor")) {
+                wishes.rules.push_back(std::move(rule));
+              }
+            }
+          },
+          "REGEX=CPU or REGEX=CUDA0 on names of tensors, several with commas; the first that "
+          "matches decides (-ot)")
+      ->take_all()
+      ->allow_extra_args(false);
+  verb.add_option("--n-gpu-layers,--n_gpu_layers", wishes.gpu_layers,
+                  "0: the CPU alone; more than the model has layers: all on the GPU (-ngl)")
+      ->check(CLI::Range(0, models::PlacementWishes::kAllLayers))
+      ->default_str("");
+  verb.add_option(flag("optimize_config_path"), wishes.rule_file,
+                  "YAML file of placement rules, the original's or lines of 'regex: device'");
+  verb.add_option_function<double>(
+          flag("gpu_memory_gb"),
+          [&options](double value) {
+            options.gpu_memory_bytes = static_cast<int64_t>(value * kGb);
+          },
+          "behave as on a GPU with so many GB for this program; 0: all that is free")
+      ->check(CLI::NonNegativeNumber)
+      ->default_str("0");
+  verb.add_option(flag("defer_experts"), options.defer_experts,
+                  "experts of each token that the CPU adds one layer later, while the GPU goes on; "
+                  "changes results (0: none)")
+      ->check(CLI::Range(0, 64))
+      ->capture_default_str();
+  verb.add_option(flag("stream_experts"), options.stream_experts,
+                  "steps of at least so many tokens copy the CPU's experts to the GPU and run them "
+                  "there (0: none)")
+      ->check(CLI::Range(0, 65536))
+      ->capture_default_str();
+}
+
+}  // namespace tandem::cli

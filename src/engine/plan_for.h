@@ -1,0 +1,23 @@
+// The plan for a model on this machine: opens the GPU, if there is one that the model runs on, and
+// asks the planner. Loads nothing.
+#pragma once
+
+#include <memory>
+
+#include "engine/load.h"
+#include "engine/planner.h"
+#include "ops/gpu.h"
+
+namespace tandem::engine {
+
+struct Planned {
+  ModelSizes sizes;
+  PlanRequest request;
+  Plan plan;
+  std::unique_ptr<ops::Gpu> gpu;  // none: the plan is the CPU's
+};
+
+// Throws Error for what cannot be done; options.device "auto" falls back on the CPU instead.
+Planned plan_for(const gguf::File& file, const models::ModelConfig& config, const Options& options);
+
+}  // namespace tandem::engine

@@ -1,0 +1,169 @@
+// More on the GPU is faster, so the first plan that fits is taken: prediction only compares.
+#include "engine/planner.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace tandem::engine {
+namespace {
+
+// A cache that nobody asked for in tokens is lowered to this at most.
+constexpr int32_t kSmallestCache = 4096;
+
+double gb(int64_t bytes) { return static_cast<double>(bytes) / 1e9; }
+
+void count_expert_layers(const ModelSizes& model, Plan& plan) {
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    if (model.layers[i].experts_bytes == 0) continue;
+    ++plan.expert_layers;
+    const bool gpu = plan.on_gpu && plan.experts[i] == Device::kCuda;
+    plan.expert_layers_on_gpu += gpu ? 1 : 0;
+    (gpu ? plan.gpu : plan.host).experts += model.layers[i].experts_bytes;
+  }
+}
+
+Plan sized(const ModelSizes& model, const PlanRequest& request, bool on_gpu,
+           std::vector<Device> experts, int32_t cache_tokens) {
+  Plan plan;
+  plan.on_gpu = on_gpu;
+  plan.experts = std::move(experts);
+  plan.cache_tokens = cache_tokens;
+  count_expert_layers(model, plan);
+  MemoryUse& main = on_gpu ? plan.gpu : plan.host;
+  main.fixed = model.fixed_bytes();
+  main.cache = int64_t{cache_tokens} * model.cache_bytes_per_token;
+  plan.host.work = model.host_work_bytes + request.other_host_bytes;
+  if (on_gpu) plan.gpu.work = model.gpu_work_bytes;
+  return plan;
+}
+
+// What the wishes fix, and the rest on the CPU.
+std::vector<Device> fewest(const ModelSizes& model, const PlanRequest& request) {
+  std::vector<Device> experts(model.layers.size(), Device::kCpu);
+  for (size_t i = 0; i < experts.size() && i < request.fixed.experts.size(); ++i) {
+    experts[i] = request.fixed.experts[i].value_or(Device::kCpu);
+  }
+  return experts;
+}
+
+bool is_open(const ModelSizes& model, const PlanRequest& request, size_t layer) {
+  const bool fixed = layer < request.fixed.experts.size() && request.fixed.experts[layer];
+  return model.layers[layer].experts_bytes > 0 && !fixed &&
+         model.layers[layer].without_gpu_kernels.empty();
+}
+
+void require_kernels(const ModelSizes& model, const std::vector<Device>& experts) {
+  for (size_t i = 0; i < experts.size(); ++i) {
+    const LayerSizes& layer = model.layers[i];
+    if (experts[i] == Device::kCpu || layer.without_gpu_kernels.empty()) continue;
+    throw Error(
+        "layer {}: its experts are wanted on the GPU, which has no kernels for experts of {}", i,
+        layer.without_gpu_kernels);
+  }
+}
+
+std::string arithmetic(const MemoryUse& use, int64_t available) {
+  return fmt::format(
+      "weights {:.2f} GB, experts {:.2f} GB, KV cache {:.2f} GB, working memory and graphs {:.2f} "
+      "GB, in all {:.2f} GB; {:.2f} GB are free",
+      gb(use.fixed), gb(use.experts), gb(use.cache), gb(use.work), gb(use.total()), gb(available));
+}
+
+// Tokens of the cache that fit beside all else, in whole pages.
+int32_t tokens_that_fit(const ModelSizes& model, const Plan& plan, int64_t available) {
+  const int64_t room = available - (plan.gpu.total() - plan.gpu.cache);
+  const int64_t pages = room / std::max<int64_t>(model.cache_bytes_per_token * model.page_size, 1);
+  return static_cast<int32_t>(
+      std::clamp<int64_t>(pages * model.page_size, 0, int64_t{plan.cache_tokens}));
+}
+
+std::string why_cpu(const PlanRequest& request) {
+  if (request.device == "cpu") return "--device cpu";
+  return request.fixed.cpu_only ? "all tensors are wanted there" : request.no_gpu;
+}
+
+// The experts of further layers, from the last on, while there is room.
+void add_experts(const ModelSizes& model, const PlanRequest& request, Plan& plan) {
+  std::vector<Device> experts = plan.experts;
+  for (size_t i = experts.size(); i-- > 0;) {
+    if (!is_open(model, request, i)) continue;
+    experts[i] = Device::kCuda;
+    Plan larger = sized(model, request, true, experts, plan.cache_tokens);
+    if (larger.gpu.total() > *request.gpu_bytes) break;
+    plan = std::move(larger);
+  }
+}
+
+}  // namespace
+
+std::string Plan::summary() const {
+  if (!on_gpu) return "everything on the CPU";
+  if (expert_layers_on_gpu == expert_layers) return "all weights on the GPU";
+  if (expert_layers_on_gpu == 0) return "all weights on the GPU but routed experts";
+  return fmt::format("all weights on the GPU but the routed experts of {} of {} layers",
+                     expert_layers - expert_layers_on_gpu, expert_layers);
+}
+
+Plan plan_on_cpu(const ModelSizes& model, const PlanRequest& request) {
+  Plan plan = sized(model, request, false, std::vector(model.layers.size(), Device::kCpu),
+                    request.cache_tokens);
+  plan.reason = why_cpu(request);
+  return plan;
+}
+
+Plan plan_with_experts(const ModelSizes& model, const PlanRequest& request, int layers) {
+  std::vector<Device> experts(model.layers.size(), Device::kCpu);
+  for (size_t i = experts.size(); i-- > 0 && layers > 0;) {
+    const LayerSizes& layer = model.layers[i];
+    if (layer.experts_bytes == 0 || !layer.without_gpu_kernels.empty()) continue;
+    experts[i] = Device::kCuda;
+    --layers;
+  }
+  return sized(model, request, true, std::move(experts), request.cache_tokens);
+}
+
+Plan make_plan(const ModelSizes& model, const PlanRequest& request) {
+  const bool wants_cpu = request.device == "cpu" || request.fixed.cpu_only;
+  if (wants_cpu || !request.gpu_bytes) {
+    if (request.fixed.needs_gpu) {
+      throw Error("placement rules want tensors on the GPU: {}", why_cpu(request));
+    }
+    if (request.device == "cuda" && !wants_cpu) throw Error("--device cuda: {}", request.no_gpu);
+    if (request.device == "cuda") throw Error("--device cuda: placement rules leave nothing to it");
+    return plan_on_cpu(model, request);
+  }
+  const std::vector<Device> experts = fewest(model, request);
+  require_kernels(model, experts);
+  const int64_t available = *request.gpu_bytes;
+  Plan plan = sized(model, request, true, experts, request.cache_tokens);
+  if (plan.gpu.total() > available && !request.cache_is_fixed) {
+    const int32_t tokens = tokens_that_fit(model, plan, available);
+    if (tokens >= std::min(kSmallestCache, request.cache_tokens)) {
+      plan = sized(model, request, true, experts, tokens);
+      plan.reason = fmt::format("the KV cache is lowered from {} to {} tokens, which fit",
+                                request.cache_tokens, tokens);
+      return plan;
+    }
+  }
+  if (plan.gpu.total() > available) {
+    const std::string text = arithmetic(plan.gpu, available);
+    if (request.device == "auto" && !request.fixed.needs_gpu && !request.cache_is_fixed) {
+      PlanRequest without = request;
+      without.no_gpu = "the GPU is too small: " + text;
+      return plan_on_cpu(model, without);
+    }
+    throw Error(
+        "the GPU is too small: {}; take a smaller --cache_lens or --chunk_size{}, or "
+        "--device cpu",
+        text, plan.gpu.experts > 0 ? ", --cpu_moe or a larger --n-cpu-moe" : "");
+  }
+  add_experts(model, request, plan);
+  if (plan.expert_layers_on_gpu < plan.expert_layers) {
+    plan.reason = fmt::format("{:.2f} of {:.2f} GB of the GPU are taken", gb(plan.gpu.total()),
+                              gb(available));
+  }
+  return plan;
+}
+
+}  // namespace tandem::engine

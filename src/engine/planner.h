@@ -1,0 +1,61 @@
+// Decides what goes where: all on the GPU; the experts of as many layers as fit beside the rest;
+// the rest alone; or everything on the CPU. Pure arithmetic on sizes; how fast it will be is
+// engine/prediction.h's.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/model_sizes.h"
+#include "models/placement.h"
+
+namespace tandem::engine {
+
+using models::LayerSizes;
+using models::Macs;
+using models::ModelSizes;
+
+// What one side holds, in bytes.
+struct MemoryUse {
+  int64_t fixed = 0;  // weights but routed experts
+  int64_t experts = 0;
+  int64_t cache = 0;
+  int64_t work = 0;  // on the host what --host_cache_gb takes, too
+  int64_t total() const { return fixed + experts + cache + work; }
+};
+
+struct PlanRequest {
+  std::string device = "auto";
+  models::FixedPlaces fixed;
+  int32_t cache_tokens = 0;
+  bool cache_is_fixed = false;  // the user's own number: it is not lowered
+  int64_t other_host_bytes = 0;
+  // Free memory of the GPU that runs the model; none: there is no such GPU.
+  std::optional<int64_t> gpu_bytes;
+  std::string no_gpu;  // why
+};
+
+struct Plan {
+  bool on_gpu = false;
+  std::vector<Device> experts;  // [L]
+  int expert_layers_on_gpu = 0;
+  int expert_layers = 0;
+  int32_t cache_tokens = 0;
+  MemoryUse gpu, host;
+  std::string reason;  // one line: why this and not more
+
+  // "all weights on the GPU", ...
+  std::string summary() const;
+};
+
+// Throws Error with the arithmetic when a wish does not fit.
+Plan make_plan(const ModelSizes& model, const PlanRequest& request);
+
+// Whether it fits or not, to compare with: the experts of the last `layers` layers that the GPU has
+// kernels for on it; or everything on the CPU.
+Plan plan_with_experts(const ModelSizes& model, const PlanRequest& request, int layers);
+Plan plan_on_cpu(const ModelSizes& model, const PlanRequest& request);
+
+}  // namespace tandem::engine

@@ -1,0 +1,205 @@
+// What goes where by sizes alone, and that predictions follow from their parts.
+#include "engine/planner.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "engine/prediction.h"
+#include "gguf/synthetic.h"
+
+namespace tandem::engine {
+namespace {
+
+constexpr int64_t kGb = 1'000'000'000;
+
+// Ten layers, the first dense: 1 GB each of all but experts, 2 GB of experts; 10 kB of cache a
+// token; 1 GB to work in. With 100 000 tokens and no experts 13 GB.
+ModelSizes ten_layers() {
+  ModelSizes model;
+  model.layers.resize(10);
+  for (size_t i = 0; i < 10; ++i) {
+    model.layers[i].fixed_bytes = kGb;
+    model.layers[i].fixed = {.a256 = 1e8};
+    if (i == 0) continue;
+    model.layers[i].experts_bytes = 2 * kGb;
+    model.layers[i].experts = {.a256 = 2e8};
+  }
+  model.experts = 64;
+  model.used = 8;
+  model.embedding_bytes = kGb;
+  model.output_bytes = kGb;
+  model.tied = true;
+  model.cache_bytes_per_token = 10'000;
+  model.page_size = 100;
+  model.gpu_work_bytes = kGb;
+  model.host_work_bytes = kGb;
+  return model;
+}
+
+PlanRequest with_gpu(int64_t gb) {
+  PlanRequest request;
+  request.fixed.experts.resize(10);
+  request.fixed.gpu_prefill.resize(10);
+  request.cache_tokens = 100'000;
+  request.gpu_bytes = gb * kGb;
+  return request;
+}
+
+std::string experts_of(const Plan& plan) {
+  std::string text;
+  for (const Device device : plan.experts) text += device == Device::kCpu ? 'c' : 'g';
+  return text;
+}
+
+std::string refusal(const ModelSizes& model, const PlanRequest& request) {
+  try {
+    make_plan(model, request);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "not refused";
+}
+
+TEST(Planner, TakesAllThatFits) {
+  const Plan plan = make_plan(ten_layers(), with_gpu(31));
+  EXPECT_TRUE(plan.on_gpu);
+  EXPECT_EQ(plan.expert_layers, 9);
+  EXPECT_EQ(plan.expert_layers_on_gpu, 9);
+  EXPECT_EQ(plan.gpu.total(), 31 * kGb);
+  EXPECT_EQ(plan.gpu.fixed, 11 * kGb);
+  EXPECT_EQ(plan.gpu.cache, kGb);
+  EXPECT_EQ(plan.host.experts, 0);
+  EXPECT_EQ(plan.summary(), "all weights on the GPU");
+}
+
+TEST(Planner, TakesTheExpertsOfTheLastLayersThatFit) {
+  EXPECT_EQ(experts_of(make_plan(ten_layers(), with_gpu(30))), "ccgggggggg");
+  const Plan plan = make_plan(ten_layers(), with_gpu(18));
+  EXPECT_EQ(experts_of(plan), "ccccccccgg");
+  EXPECT_EQ(plan.gpu.total(), 17 * kGb);
+  EXPECT_EQ(plan.host.experts, 14 * kGb);
+  EXPECT_EQ(experts_of(make_plan(ten_layers(), with_gpu(13))), "cccccccccc");
+}
+
+TEST(Planner, KeepsToWishes) {
+  PlanRequest request = with_gpu(31);
+  request.fixed.experts[9] = Device::kCpu;
+  request.fixed.experts[1] = Device::kCuda;
+  EXPECT_EQ(experts_of(make_plan(ten_layers(), request)), "cggggggggc");
+  request.gpu_bytes = 17 * kGb;
+  EXPECT_EQ(experts_of(make_plan(ten_layers(), request)), "cgccccccgc");
+  request.fixed.cpu_only = true;
+  EXPECT_FALSE(make_plan(ten_layers(), request).on_gpu);
+}
+
+TEST(Planner, LeavesExpertsWithoutKernelsToTheCpu) {
+  ModelSizes model = ten_layers();
+  model.layers[9].without_gpu_kernels = "F16";
+  EXPECT_EQ(experts_of(make_plan(model, with_gpu(31))), "cggggggggc");
+  EXPECT_EQ(experts_of(plan_with_experts(model, with_gpu(31), 2)), "cccccccggc");
+  PlanRequest request = with_gpu(31);
+  request.fixed.experts[9] = Device::kCuda;
+  EXPECT_NE(refusal(model, request).find("layer 9"), std::string::npos);
+}
+
+TEST(Planner, LowersOnlyACacheThatNobodyAskedFor) {
+  PlanRequest request = with_gpu(12);
+  request.gpu_bytes = 12 * kGb + kGb / 2;
+  const Plan plan = make_plan(ten_layers(), request);
+  EXPECT_TRUE(plan.on_gpu);
+  EXPECT_EQ(plan.cache_tokens, 50'000);
+  EXPECT_LE(plan.gpu.total(), *request.gpu_bytes);
+  request.cache_is_fixed = true;
+  const std::string text = refusal(ten_layers(), request);
+  for (const char* part :
+       {"weights 11.00 GB", "KV cache 1.00 GB", "13.00 GB", "12.50 GB are free", "--cache_lens"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  }
+}
+
+TEST(Planner, FallsBackOnTheCpuUnlessTheGpuIsAskedFor) {
+  PlanRequest request = with_gpu(5);
+  const Plan plan = make_plan(ten_layers(), request);
+  EXPECT_FALSE(plan.on_gpu);
+  EXPECT_NE(plan.reason.find("too small"), std::string::npos);
+  EXPECT_EQ(plan.host.total(), (11 + 18 + 1 + 1) * kGb);
+  EXPECT_EQ(plan.cache_tokens, 100'000);
+  request.device = "cuda";
+  EXPECT_NE(refusal(ten_layers(), request).find("too small"), std::string::npos);
+  request.device = "cpu";
+  EXPECT_FALSE(make_plan(ten_layers(), request).on_gpu);
+}
+
+TEST(Planner, WithoutAGpuWhatWantsOneIsRefused) {
+  PlanRequest request = with_gpu(0);
+  request.gpu_bytes.reset();
+  request.no_gpu = "no GPU: none";
+  EXPECT_EQ(make_plan(ten_layers(), request).reason, "no GPU: none");
+  request.fixed.needs_gpu = true;
+  EXPECT_NE(refusal(ten_layers(), request).find("no GPU: none"), std::string::npos);
+  request.fixed.needs_gpu = false;
+  request.device = "cuda";
+  EXPECT_NE(refusal(ten_layers(), request).find("--device cuda: no GPU: none"), std::string::npos);
+}
+
+TEST(Prediction, CountsDistinctExperts) {
+  EXPECT_DOUBLE_EQ(expected_experts(64, 8, 1), 8.0);
+  EXPECT_DOUBLE_EQ(expected_experts(64, 8, 2), 15.0);  // 64 * (1 - (7 / 8)^2)
+  EXPECT_NEAR(expected_experts(64, 8, 1000), 64.0, 1e-9);
+  EXPECT_DOUBLE_EQ(expected_experts(8, 8, 3), 8.0);
+}
+
+constexpr double kFast = 1e15;
+
+TEST(Prediction, GrowsWithWhatBoundsIt) {
+  const ModelSizes model = ten_layers();
+  const Plan cpu = plan_on_cpu(model, with_gpu(31));
+  const MachineSpeeds slow = {.host_read = 50e9, .host_int8 = kFast, .isa = "avx512"};
+  MachineSpeeds quick = slow;
+  quick.host_read *= 2;
+  const auto rate = [&](const Plan& plan, const MachineSpeeds& machine, const Workload& work) {
+    return predict(model, plan, machine, work).tokens_per_second;
+  };
+  // 9 layers with 8 of 64 experts, 10 of fixed weights, the output: 13.25 GB at 50 GB/s and less.
+  EXPECT_LT(rate(cpu, slow, {}), 50.0 / 13.25);
+  EXPECT_GT(rate(cpu, slow, {}), 0.5 * 50.0 / 13.25);
+  EXPECT_NEAR(rate(cpu, quick, {}) / rate(cpu, slow, {}), 2.0, 0.02);
+  // Streams share what they read, and are never slower together.
+  EXPECT_GT(rate(cpu, slow, {.streams = 4}), 2.0 * rate(cpu, slow, {}));
+  EXPECT_LT(rate(cpu, slow, {.streams = 4}), 4.0 * rate(cpu, slow, {}));
+  // Tokens that are more alike read less.
+  EXPECT_GT(rate(cpu, slow, {.streams = 4, .spread = 16}), rate(cpu, slow, {.streams = 4}));
+}
+
+TEST(Prediction, MoreOnTheGpuIsFaster) {
+  const ModelSizes model = ten_layers();
+  const MachineSpeeds machine = {
+      .host_read = 50e9, .host_int8 = 1e12, .isa = "avx512", .gpu_memory = 2e12, .gpu_bf16 = 1e15};
+  for (const Workload& work : {Workload{}, Workload{.streams = 8}, Workload{.prompt = 512}}) {
+    double last = predict(model, plan_on_cpu(model, with_gpu(31)), machine, work).tokens_per_second;
+    for (const int layers : {0, 4, 9}) {
+      const Prediction p =
+          predict(model, plan_with_experts(model, with_gpu(31), layers), machine, work);
+      EXPECT_GT(p.tokens_per_second, last) << layers;
+      EXPECT_EQ(p.hand_offs > 0.0, layers < 9);
+      last = p.tokens_per_second;
+    }
+  }
+}
+
+TEST(ModelSizes, AreTheFiles) {
+  const std::unique_ptr<gguf::File> file = gguf::open_synthetic("ds-v2-lite", 0);
+  const models::ModelConfig config = models::read_config(*file);
+  const ModelSizes sizes = models::sizes_of(*file, config, {});
+  const auto output_norm = static_cast<int64_t>(file->find_tensor("output_norm.weight")->bytes);
+  EXPECT_EQ(sizes.fixed_bytes() + sizes.experts_bytes() + output_norm,
+            static_cast<int64_t>(file->total_bytes()));
+  EXPECT_EQ(sizes.layers[0].experts_bytes, 0);
+  EXPECT_GT(sizes.layers[1].experts_bytes, 0);
+  EXPECT_EQ(sizes.cache_bytes_per_token, 27 * 576 * 2);
+  EXPECT_TRUE(sizes.layers[1].without_gpu_kernels.empty());
+  EXPECT_EQ(sizes.used, 6);
+}
+
+}  // namespace
+}  // namespace tandem::engine
