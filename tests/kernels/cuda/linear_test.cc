@@ -297,12 +297,13 @@ TEST_F(Linear, FloatWeights) {
     for (const Case& c : {Case{1, 64, 2048}, Case{8, 35, 264}, Case{11, 35, 264},
                           Case{33, 64, 2048}, Case{70, 35, 264}}) {
       const DeviceStack w(type, 1, c.n, c.k, 8);
-      const Inputs x(c.tokens, c.k, 9);
+      const auto x = testing::random_floats(static_cast<size_t>(c.tokens) * c.k, 9);
+      const DeviceVector<float> device_x(x);
       DeviceVector<float> y(static_cast<size_t>(c.tokens) * 64);
       linear({.matrices = {{w.data(), type, c.n, nullptr, y.data(), 64, false}},
               .count = 1,
               .x = {},
-              .x_f32 = x.device_floats.data(),
+              .x_f32 = device_x.data(),
               .x_f32_stride = c.k,
               .k = c.k,
               .tokens = c.tokens},
@@ -310,7 +311,7 @@ TEST_F(Linear, FloatWeights) {
       const auto values = y.host();
       for (int t = 0; t < c.tokens; ++t) {
         for (int i = 0; i < c.n; ++i) {
-          const auto expected = testing::dot(w.row(0, i), x.floats.data() + t * c.k, c.k);
+          const auto expected = testing::dot(w.row(0, i), x.data() + t * c.k, c.k);
           ASSERT_NEAR(values[static_cast<size_t>(t) * 64 + i], expected.value,
                       1e-5 * expected.size);
         }

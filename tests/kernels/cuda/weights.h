@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/check.h"
 #include "quant/panels.h"
 #include "tests/kernels/cuda/device.h"
 #include "tests/quant/random_stack.h"
@@ -48,6 +49,7 @@ class DeviceStack {
 
 // Rows whose width is a multiple of 32, one after the other.
 inline std::vector<__nv_bfloat16> for_products(const std::vector<float>& x) {
+  TANDEM_CHECK(x.size() % 32 == 0, "{} values are no whole blocks of 32", x.size());
   std::vector<__nv_bfloat16> out(x.size());
   for (size_t i = 0; i < x.size(); ++i) {
     out[static_cast<size_t>(product_place(static_cast<int64_t>(i)))] = __float2bfloat16(x[i]);
