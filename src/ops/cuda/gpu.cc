@@ -20,6 +20,7 @@
 #include "kernels/cuda/quant_rows.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/routing.h"
+#include "ops/cuda/device_budget.h"
 #include "ops/cuda/expert_stream.h"
 #include "ops/cuda/hand_offs.h"
 #include "ops/cuda/sampling.h"
@@ -33,7 +34,6 @@
 namespace tandem::ops {
 namespace {
 
-using platform::cuda::DeviceMemory;
 using platform::cuda::Event;
 using platform::cuda::PinnedMemory;
 using platform::cuda::Stream;
@@ -59,27 +59,12 @@ cuda::ConstProductRows for_products(Workspace::Scope& scope, const Input& x, int
 class CudaGpu : public Gpu {
  public:
   CudaGpu(const platform::Gpu& gpu, int64_t memory_bytes)
-      : name_(gpu.name),
-        limit_(memory_bytes),
-        free_at_start_(free_on_card()),
-        upload_(kUploadBytes) {}
+      : name_(gpu.name), memory_(memory_bytes), upload_(kUploadBytes) {}
 
   std::byte* allocate(int64_t bytes, const char* purpose) override {
-    if (limit_ > 0 && bytes > free_bytes()) {
-      throw Error("{} on the GPU: {} MiB are wanted, of --gpu_memory_gb {} MiB are left", purpose,
-                  (bytes >> 20) + 1, std::max<int64_t>(free_bytes(), 0) >> 20);
-    }
-    try {
-      return memory_.emplace_back(static_cast<size_t>(bytes)).data();
-    } catch (const Error& error) {
-      throw Error("{} on the GPU: {}", purpose, error.what());
-    }
+    return memory_.allocate(bytes, purpose);
   }
-  // Of a limit, what was taken since the start is gone, graphs and libraries' buffers included.
-  int64_t free_bytes() const override {
-    const int64_t free = free_on_card();
-    return limit_ > 0 ? std::min(free, limit_ - (free_at_start_ - free)) : free;
-  }
+  int64_t free_bytes() const override { return memory_.free_bytes(); }
   const std::string& name() const override { return name_; }
   void upload(std::span<const std::byte> host, std::byte* device) override {
     TANDEM_CUDA_CALL(
@@ -539,12 +524,6 @@ class CudaGpu : public Gpu {
     bool last;  // layer
     HostWork work;
   };
-  static int64_t free_on_card() {
-    size_t free = 0, total = 0;
-    TANDEM_CUDA_CALL(cudaMemGetInfo(&free, &total));
-    return static_cast<int64_t>(free);
-  }
-
   struct Captured {
     int rows;
     StepOnDevice::Plan plan;
@@ -553,8 +532,7 @@ class CudaGpu : public Gpu {
   };
 
   std::string name_;
-  int64_t limit_;  // of the memory that this object and what it calls may take; 0: the card's
-  int64_t free_at_start_;
+  DeviceBudget memory_;
   Stream queue_, transfer_stream_;  // queue_: through stream() alone
   std::optional<cuda::ExpertSums> unsummed_;
   std::mutex transfer_mutex_;
@@ -568,7 +546,6 @@ class CudaGpu : public Gpu {
   std::vector<Captured> graphs_;
   Event mark_;
   PinnedMemory upload_;
-  std::vector<DeviceMemory> memory_;
   std::vector<PinnedMemory> pinned_;
   std::optional<StepOnDevice> step_;
   std::optional<SamplingOnDevice> sampling_;
