@@ -115,6 +115,10 @@ std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& asked) 
     throw Error("--defer_experts {}: experts are deferred beside a GPU only, this runs on the CPU",
                 options.defer_experts);
   }
+  if (options.stream_experts > 0) {
+    throw Error("--stream_experts {}: experts are copied to a GPU, this runs on the CPU",
+                options.stream_experts);
+  }
   auto engine = std::make_unique<CpuEngine>(file, options);
   load_weights(*engine, options);
   return engine;

@@ -51,11 +51,15 @@ def test_integer_cache(preset, tmp_path):
     assert divergences[-1] < 0.1
 
 
-def test_the_cpu_alone_refuses_to_defer_experts(tmp_path):
+@pytest.mark.parametrize("flag, reason", (
+    ("--defer_experts", "1: experts are deferred beside a GPU only"),
+    ("--stream_experts", "1: experts are copied to a GPU"),
+))
+def test_the_cpu_alone_refuses_what_needs_a_gpu(flag, reason, tmp_path):
     prompts = tmp_path / "one.json"
     prompts.write_text('{"cases": [{"ids": [1]}]}')
     done = subprocess.run([BINARY, "eval", "--gguf_path", tiny_model("qwen3moe"), "--device", "cpu",
-                           "--defer_experts", "1", "--prompts", prompts], capture_output=True,
+                           flag, "1", "--prompts", prompts], capture_output=True,
                           text=True, timeout=60)
     assert done.returncode != 0
-    assert "--defer_experts 1: experts are deferred beside a GPU only" in done.stderr
+    assert f"{flag} {reason}" in done.stderr
