@@ -25,6 +25,8 @@ std::span<const TokenId> PrefixCache::page_tokens(const Sequence& s, int32_t ind
 }
 
 const PageName& PrefixCache::parent_of(const Sequence& s, int32_t index) {
+  TANDEM_CHECK(static_cast<size_t>(index) < s.names.size(), "page {} of {} names", index,
+               s.names.size());
   return s.names[static_cast<size_t>(index)];
 }
 
@@ -147,10 +149,11 @@ void PrefixCache::copy_beginning(Sequence& s) {
 
 void PrefixCache::name_full_pages(Sequence& s) {
   if (!settings_.enabled) return;
+  // All names, even where a page does not get its name yet: attach() and fetch() go by them.
+  for (auto i = static_cast<int32_t>(s.names.size()) - 1; (i + 1) * page_size_ <= s.computed; ++i) {
+    s.names.push_back(page_name(parent_of(s, i), page_tokens(s, i)));
+  }
   for (; (s.named + 1) * page_size_ <= s.computed; ++s.named) {
-    if (static_cast<int32_t>(s.names.size()) == s.named + 1) {
-      s.names.push_back(page_name(parent_of(s, s.named), page_tokens(s, s.named)));
-    }
     int32_t& page = s.pages[static_cast<size_t>(s.named)];
     const int32_t known =
         pool_.set_name(page, name_of(s, s.named), parent_of(s, s.named), page_tokens(s, s.named));
