@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "models/model_sizes.h"
 
 namespace tandem::engine {
 namespace {
@@ -22,7 +23,8 @@ ops::KvLayer cache_form(const models::Decoder& decoder, const Options& options, 
   const bool integers =
       device == Device::kCpu && form.shared_values && options.kv_type != DType::kF32;
   form.dtype = integers ? DType::kI16 : options.kv_type;
-  form.page_size = options.page_size != 0 ? options.page_size : form.shared_values ? 256 : 64;
+  form.page_size =
+      options.page_size != 0 ? options.page_size : models::default_page_size(form.shared_values);
   if (form.page_size < cpu::kAttentionTile || form.page_size % cpu::kAttentionTile != 0) {
     throw Error("--page_size {}: must be a multiple of {}", form.page_size, cpu::kAttentionTile);
   }

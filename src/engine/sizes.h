@@ -6,9 +6,8 @@
 
 namespace tandem::engine {
 
-// The cache of one layer: the model's form with the page size and type chosen. Pages of 256 tokens
-// are the original's for the small rows of MLA; 64 elsewhere keep the last, half-filled page of a
-// request small. Throws Error for a page size that is none.
+// The cache of one layer: the model's form with the page size and type chosen. Throws Error for a
+// page size that is none.
 ops::KvLayer cache_form(const models::Decoder& decoder, const Options& options, Device device);
 
 EngineInfo make_info(const models::Decoder& decoder, const Options& options, Device device);

@@ -116,7 +116,8 @@ ModelSizes sizes_of(const gguf::File& file, const ModelConfig& config, const Ste
   sizes.cache_bytes_per_token = cache_row(config) * config.layers * value_bytes;
   sizes.attention_macs_per_key =
       int64_t{config.layers} * config.heads * (config.key_dim + config.value_dim);
-  sizes.page_size = limits.page_size != 0 ? limits.page_size : config.mla.kv_lora > 0 ? 256 : 64;
+  sizes.page_size =
+      limits.page_size != 0 ? limits.page_size : default_page_size(config.mla.kv_lora > 0);
   const int64_t tokens = std::max(limits.tokens, limits.sequences);
   const int64_t scratch = tokens * floats_per_token(config) * int64_t{sizeof(float)};
   const int64_t logits = int64_t{limits.sequences} * config.vocab * int64_t{sizeof(float)};

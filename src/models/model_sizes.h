@@ -18,6 +18,10 @@ struct Macs {
   double total() const { return a256 + a32 + floats; }
 };
 
+// Tokens in a KV page where nobody chose: the original's 256 for the small rows of latent
+// attention; 64 elsewhere keep the last, half-filled page of a request small.
+constexpr int32_t default_page_size(bool latent) { return latent ? 256 : 64; }
+
 struct LayerSizes {
   int64_t fixed_bytes = 0;    // all but routed experts
   int64_t experts_bytes = 0;  // all routed experts; 0: a dense layer

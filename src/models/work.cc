@@ -1,56 +1,26 @@
-// Counted from the file's tensors: all matrices of the layers, of stacks of experts the share that
-// a token is sent to.
+// What planning counts (models/model_sizes.h), all layers together.
 #include "models/work.h"
 
-#include <string>
-#include <string_view>
-
-#include "models/weights.h"
-#include "quant/types.h"
+#include "models/model_sizes.h"
 
 namespace tandem::models {
 namespace {
 
-double products_per_mac(DType dtype) {
-  switch (quant::traits(dtype).activation) {
-    case quant::ActivationFormat::kF32:
-      return 0.0;
-    case quant::ActivationFormat::kA32:
-      return 2.0;
-    case quant::ActivationFormat::kA256:
-      return 1.0;
-  }
-  return 0.0;
-}
-
-void add(Work& work, const Tensor& w, double share) {
-  const double macs = static_cast<double>(w.rows()) * static_cast<double>(w.cols()) * share;
-  work.macs += macs;
-  work.int8_products += macs * products_per_mac(w.dtype);
-}
-
-// The joint matrix of older files is ignored where a file has its halves too.
-bool is_unused(const gguf::File& file, const std::string& layer, std::string_view name) {
-  return name == "attn_kv_b.weight" && file.find_tensor(layer + "attn_k_b.weight") != nullptr;
+void add(Work& work, const Macs& macs) {
+  work.macs += macs.total();
+  work.int8_products += macs.a256 + 2.0 * macs.a32;
 }
 
 }  // namespace
 
 TokenWork work_per_token(const gguf::File& file, const ModelConfig& config) {
+  const ModelSizes sizes = sizes_of(file, config, {});
   TokenWork work;
-  const moe::RoutingConfig& routing = config.moe.routing;
-  for (const gguf::TensorInfo& info : file.tensors()) {
-    const size_t name_begin = info.name.find('.', 4) + 1;  // behind "blk.7."
-    if (!info.name.starts_with("blk.") || name_begin == 0 || info.tensor.rows() < 2) continue;
-    const std::string layer(info.name.substr(0, name_begin));
-    if (is_unused(file, layer, info.name.substr(name_begin))) continue;
-    const bool routed = is_routed_experts(info.name);
-    add(work.layers, info.tensor,
-        routed ? static_cast<double>(routing.used) / static_cast<double>(routing.experts) : 1.0);
+  for (const LayerSizes& layer : sizes.layers) {
+    add(work.layers, layer.fixed);
+    add(work.layers, layer.experts);
   }
-  const gguf::TensorInfo* output = file.find_tensor("output.weight");
-  if (output == nullptr) output = file.find_tensor("token_embd.weight");
-  if (output != nullptr) add(work.output, output->tensor, 1.0);
+  add(work.output, sizes.output);
   return work;
 }
 

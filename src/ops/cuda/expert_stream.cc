@@ -3,14 +3,13 @@
 #include "ops/cuda/expert_stream.h"
 
 #include "base/check.h"
+#include "ops/context.h"
 #include "platform/cuda/error.h"
 #include "quant/panels.h"
 #include "quant/parts.h"
 
 namespace tandem::ops {
 namespace {
-
-constexpr int64_t kAlignment = 256;
 
 Tensor whole(const Tensor& stack) {
   Tensor form = stack;
@@ -21,7 +20,8 @@ Tensor whole(const Tensor& stack) {
 }
 
 int64_t aligned_bytes(const Tensor& stack) {
-  return (quant::stack_bytes(whole(stack)) + kAlignment - 1) / kAlignment * kAlignment;
+  const auto bytes = static_cast<size_t>(quant::stack_bytes(whole(stack)));
+  return static_cast<int64_t>(Workspace::aligned(bytes));
 }
 
 void copy(const Tensor& stack, std::byte* to, cudaStream_t stream) {

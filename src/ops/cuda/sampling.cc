@@ -4,12 +4,12 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "ops/context.h"
 #include "platform/cuda/error.h"
 
 namespace tandem::ops {
 namespace {
 
-constexpr size_t kAlignment = 256;
 // Entries of all rows together. A row beyond them is sampled on the CPU, so these are room for
 // everyday requests: the longest list that the server takes, and half a million tokens of history.
 constexpr size_t kBiases = size_t{1} << 14, kBanned = size_t{1} << 12, kHistory = size_t{1} << 19;
@@ -44,7 +44,7 @@ SamplingOnDevice::SamplingOnDevice(int rows, int vocab)
 template <typename T>
 SamplingOnDevice::List<T> SamplingOnDevice::take(size_t room) {
   const List<T> list = {.offset = bytes_, .room = room};
-  bytes_ += (room * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+  bytes_ += Workspace::aligned(room * sizeof(T));
   return list;
 }
 

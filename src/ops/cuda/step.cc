@@ -6,6 +6,7 @@
 #include "kernels/cuda/decode_attention.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/prepare.h"
+#include "ops/context.h"
 #include "platform/cuda/error.h"
 
 namespace tandem::ops {
@@ -13,8 +14,6 @@ namespace {
 
 using platform::cuda::DeviceMemory;
 using platform::cuda::PinnedMemory;
-
-constexpr size_t kAlignment = 256;  // of the device's memory and of FlashInfer's
 
 cuda::GqaShape gqa_shape(const GpuSizes& s) {
   return {s.heads, s.cache.kv_heads, s.cache.key_dim, s.cache.page_size};
@@ -74,8 +73,7 @@ StepOnDevice::StepOnDevice(const GpuSizes& sizes)
 
 StepOnDevice::Array StepOnDevice::add(int count) {
   const Array array = {bytes_};
-  bytes_ +=
-      (static_cast<size_t>(count) * sizeof(int32_t) + kAlignment - 1) / kAlignment * kAlignment;
+  bytes_ += Workspace::aligned(static_cast<size_t>(count) * sizeof(int32_t));
   return array;
 }
 
