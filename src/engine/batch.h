@@ -1,6 +1,6 @@
-// What the scheduler hands to Engine::step and gets back: a flat batch of tokens of several
+// What the scheduler hands to Engine::begin and gets back: a flat batch of tokens of several
 // sequences, any mix of prefill chunks and decodes. Plain views and values; the caller owns all
-// memory for the length of the call.
+// memory for the length of the step.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Sizes memory at start; step() neither allocates nor logs.
+// Sizes memory at start; a step neither allocates nor logs.
 #include "engine/cpu_engine.h"
 
 #include <algorithm>
@@ -78,13 +78,17 @@ models::ForwardBatch CpuEngine::lay_out(const Batch& batch) {
           .logits = logits_.data()};
 }
 
-StepResult CpuEngine::step(const Batch& batch) {
+void CpuEngine::begin(const Batch& batch) {
   check_batch(batch, info_);
+  batch_ = batch;
+}
+
+StepResult CpuEngine::finish() {
   const platform::ThreadPool::Burst burst(pool_);
-  const models::ForwardBatch forward = lay_out(batch);
+  const models::ForwardBatch forward = lay_out(batch_);
   decoder_->forward(context_, forward, cache_.layers());
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
-  return sampler_.sample(pool_, batch, logits_, outputs_.of_slices());
+  return sampler_.sample(pool_, batch_, logits_, outputs_.of_slices());
 }
 
 }  // namespace tandem::engine

@@ -1,4 +1,4 @@
-// The engine on the CPU: one forward over the flat batch, then sampling.
+// The engine on the CPU: one forward over the flat batch, then sampling, all in finish().
 #pragma once
 
 #include <memory>
@@ -25,7 +25,8 @@ class CpuEngine : public LocalEngine {
   int64_t weight_file_bytes() const { return decoder_->weight_file_bytes(); }
 
   const EngineInfo& info() const override { return info_; }
-  StepResult step(const Batch& batch) override;
+  void begin(const Batch& batch) override;
+  StepResult finish() override;
   void read_page(int32_t page, std::span<std::byte> out) override { cache_.read(page, out); }
   void write_page(int32_t page, std::span<const std::byte> in) override { cache_.write(page, in); }
   void copy_page(int32_t from, int32_t to) override { cache_.copy(from, to); }
@@ -50,6 +51,7 @@ class CpuEngine : public LocalEngine {
   std::vector<int32_t> positions_;     // [T]
   std::vector<const int32_t*> pages_;  // [T] page list of the token's sequence
   OutputRows outputs_;
+  Batch batch_;                // of the step begun
   std::vector<float> logits_;  // [B, V]
   Sampler sampler_;
 };

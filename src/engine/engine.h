@@ -1,5 +1,6 @@
-// The inference engine as the scheduler sees it: sizes, and one synchronous step. No CUDA types, so
-// that scheduler and server build and test without a GPU. step() is called from one thread.
+// The inference engine as the scheduler sees it: sizes, and one step at a time, in two halves. No
+// CUDA types, so that scheduler and server build and test without a GPU. Steps are run from one
+// thread.
 #pragma once
 
 #include <cstddef>
@@ -26,13 +27,25 @@ class Engine {
   virtual ~Engine() = default;
   virtual const EngineInfo& info() const = 0;
 
-  // Runs the model over the batch and samples. Neither throws for requests nor returns codes for
-  // bugs; results stay valid until the next call.
-  virtual StepResult step(const Batch& batch) = 0;
+  // Runs the model over the batch and samples. Neither half throws for requests nor returns codes
+  // for bugs; an exception of either ends the step, and the engine takes the next one.
+  //
+  // begin() starts what runs elsewhere, and returns without waiting for it. What needs the calling
+  // thread, on the CPU the whole step, is done in finish(). The batch and all that it refers to
+  // stay as they are until finish() has returned; its results are valid until the next begin().
+  virtual void begin(const Batch& batch) = 0;
+  virtual StepResult finish() = 0;
+  // Between the two: whether finish() would only wait, so that the caller has time for other work.
+  virtual bool running() { return false; }
+
+  StepResult step(const Batch& batch) {
+    begin(batch);
+    return finish();
+  }
 
   // The contents of a KV page, opaque bytes [page_bytes]: written into any page of an engine with
   // the same model and page_format, they stand for the same tokens at the same positions. Any
-  // thread may call these beside step() and each other, as long as nobody writes a page that
+  // thread may call these beside a step and each other, as long as nobody writes a page that
   // another call uses: the caller sees to that.
   virtual void read_page(int32_t page, std::span<std::byte> out) = 0;
   virtual void write_page(int32_t page, std::span<const std::byte> in) = 0;

@@ -1,9 +1,10 @@
-// Sizes memory on both sides at start; step() enqueues, waits once, samples.
+// Sizes memory on both sides at start; a step is enqueued, waited for once, and sampled.
 #include "engine/gpu_engine.h"
 
 #include <algorithm>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "engine/expert_streaming.h"
@@ -192,25 +193,41 @@ int GpuEngine::padded_rows(const Batch& batch) const {
   return found == graph_rows_.end() ? 0 : *found;
 }
 
-StepResult GpuEngine::step(const Batch& batch) {
-  check_batch(batch, info_);
-  std::optional<platform::ThreadPool::Burst> burst;
-  if (host_works()) burst.emplace(pool_);
-  lay_out(batch);
-  const int rows = padded_rows(batch);
-  const ops::GpuStepLayout layout = {
-      .ids = batch.tokens, .sequences = sequences_, .output_rows = outputs_.tokens()};
+void GpuEngine::forward_batch() {
+  const auto tokens = static_cast<int64_t>(batch_.tokens.size());
   const auto outputs = static_cast<int64_t>(outputs_.tokens().size());
-  const ops::GpuStepArrays arrays = gpu_->begin_step(layout, rows);
-  if (rows == 0) {
-    forward(arrays, static_cast<int64_t>(batch.tokens.size()), outputs);
-  } else if (context_.profile != nullptr || !gpu_->replay(rows)) {
-    forward(arrays, rows, rows);  // a profile times operators one by one
+  rows_ == 0 ? forward(arrays_, tokens, outputs) : forward(arrays_, rows_, rows_);
+}
+
+// Where the CPU computes a part, finish() enqueues all but a replay: operators would wait for the
+// GPU in between, and the first launch of a kernel for a GPU that waits for the CPU.
+void GpuEngine::begin(const Batch& batch) {
+  check_batch(batch, info_);
+  batch_ = batch;
+  lay_out(batch);
+  rows_ = padded_rows(batch);
+  arrays_ = gpu_->begin_step(
+      {.ids = batch.tokens, .sequences = sequences_, .output_rows = outputs_.tokens()}, rows_);
+  // A profile times operators one by one.
+  enqueued_ = rows_ != 0 && context_.profile == nullptr && gpu_->replay(rows_);
+  if (host_works()) return;
+  if (!std::exchange(enqueued_, true)) forward_batch();
+  const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
+  sampler_->enqueue(batch_, outputs_, device_logits_);
+}
+
+bool GpuEngine::running() { return !host_works() && gpu_->busy(); }
+
+StepResult GpuEngine::finish() {
+  std::optional<platform::ThreadPool::Burst> burst;
+  if (host_works()) {
+    burst.emplace(pool_);
+    enqueued_ ? gpu_->work_off() : forward_batch();
   }
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
-  sampler_->enqueue(batch, outputs_, device_logits_);
+  if (host_works()) sampler_->enqueue(batch_, outputs_, device_logits_);
   gpu_->wait();
-  return sampler_->finish(pool_, batch, outputs_);
+  return sampler_->finish(pool_, batch_, outputs_);
 }
 
 void GpuEngine::read_page(int32_t page, std::span<std::byte> out) {

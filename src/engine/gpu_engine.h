@@ -26,7 +26,9 @@ class GpuEngine : public LocalEngine {
   int64_t weight_file_bytes() const { return decoder_->weight_file_bytes(); }
 
   const EngineInfo& info() const override { return info_; }
-  StepResult step(const Batch& batch) override;
+  void begin(const Batch& batch) override;
+  StepResult finish() override;
+  bool running() override;
   void read_page(int32_t page, std::span<std::byte> out) override;
   void write_page(int32_t page, std::span<const std::byte> in) override;
   void copy_page(int32_t from, int32_t to) override;
@@ -41,6 +43,8 @@ class GpuEngine : public LocalEngine {
   void lay_out(const Batch& batch);
   // Enqueues the model over what begin_step() uploaded.
   void forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_t outputs);
+  // The same for the step begun, operator by operator.
+  void forward_batch();
   // Whether the CPU computes a part of each step.
   bool host_works() const { return decoder_->weight_memory_bytes() > 0; }
   // The rows that a batch which only generates is filled up to, with graphs and without, so that
@@ -63,7 +67,11 @@ class GpuEngine : public LocalEngine {
   std::vector<ops::GpuStepLayout::Sequence> sequences_;  // [B]
   std::vector<int> graph_rows_;                          // ascending
   OutputRows outputs_;
-  float* device_logits_;  // [B, V]
+  Batch batch_;                  // of the step begun
+  ops::GpuStepArrays arrays_{};  // its arrays on the GPU
+  int rows_ = 0;                 // that it is filled up to, as padded_rows() says
+  bool enqueued_ = false;        // its forward; else finish() does that
+  float* device_logits_;         // [B, V]
   std::unique_ptr<GpuSampler> sampler_;
 };
 

@@ -4,7 +4,8 @@
 // so the workspace's stack order holds on the device as well.
 //
 // A step:   begin_step(layout)  uploads the step's arrays and plans attention
-//           forward             enqueues operators, or replay() what was captured of them
+//           forward             enqueues operators, or replay() what was captured of them, then
+//                               work_off() the host's part of that
 //           read(), wait()      results in page-locked host memory
 #pragma once
 
@@ -139,8 +140,8 @@ class Gpu {
   // Routed experts on the host: operands go there when all that was enqueued before begin is done;
   // work.now runs on this thread, what is enqueued between the two calls runs on the GPU meanwhile,
   // and what is enqueued afterwards sees residual + sum; work.later runs beside that. Under capture
-  // `work` is kept, and runs at every replay. Operands share the memory that prepare() reserved:
-  // one begin, then its end.
+  // `work` is kept, and runs in work_off() after every replay. Operands share the memory that
+  // prepare() reserved: one begin, then its end.
   virtual void begin_host_experts(const GpuExperts& experts) = 0;
   virtual void end_host_experts(const GpuExperts& experts, HostWork work) = 0;
 
@@ -157,14 +158,17 @@ class Gpu {
   // Captures what enqueue() puts on the stream, after a begin_step() for `rows`; nothing of it
   // runs.
   virtual void capture(int rows, const std::function<void()>& enqueue) = 0;
-  // Runs the graph for the step begun, the host's part included. False: there is none, or it was
-  // captured with another plan of attention; then enqueue the operators themselves.
+  // Launches the graph for the step begun. False: there is none, or it was captured with another
+  // plan of attention; then enqueue the operators themselves.
   virtual bool replay(int rows) = 0;
+  // The host's part of the graph launched; where it has one, the GPU waits for that.
+  virtual void work_off() = 0;
   // Copies to page-locked memory, valid after wait().
   virtual void read(const void* device, size_t bytes, std::byte* host) = 0;
   // Page-locked memory for it, which lives as long as this object.
   virtual std::span<std::byte> pinned(size_t bytes) = 0;
   virtual void wait() = 0;
+  virtual bool busy() = 0;  // whether wait() would wait
 
   virtual void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) = 0;
   virtual void rms_norm(RowsView x, int64_t rows, const Tensor& weight, float epsilon,

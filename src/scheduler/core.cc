@@ -1,4 +1,4 @@
-// One step: admit, plan, reserve pages, build the batch, run it, save what it filled.
+// One step: admit, plan, reserve pages, build the batch, begin it; prepare the next one; finish it.
 #include "scheduler/core.h"
 
 #include <algorithm>
@@ -73,46 +73,75 @@ void Core::add(RequestId id, Request request) {
   waiting_.push_back(std::move(sequence));
 }
 
-void Core::step() {
+void Core::begin_step() {
   expire();
   cache_.collect();
   admit();
   plan();
   reserve_pages();
   build_batch();
-  if (!slices_.empty()) run_batch();
-  // A copy holds on to its page, so none begins while pages are wanted.
-  if (!short_of_pages_) cache_.save_some();
-  blocked_ = slices_.empty() && cache_.copies_in_flight();
+  if (!slices_.empty()) return begin_batch();
+  save_some();
+  blocked_ = cache_.copies_in_flight();
 }
 
-void Core::run_batch() {
-  ++totals_.steps;
-  const bool prefills = std::any_of(slices_.begin(), slices_.end(),
-                                    [](const auto& slice) { return slice.num_tokens > 1; });
-  const double start = options_.clock();
+void Core::begin_batch() {
+  blocked_ = false;
+  begun_ = true;
+  begun_at_ = options_.clock();
   try {
-    const engine::StepResult result = engine_.step({.tokens = batch_tokens_, .sequences = slices_});
-    if (prefills) {
-      prefill_speed_.add(static_cast<double>(batch_tokens_.size()), options_.clock() - start);
-    }
-    advance(result);
-    failures_in_a_row_ = 0;
+    engine_.begin({.tokens = batch_tokens_, .sequences = slices_});
   } catch (const std::exception& error) {
-    ++failures_in_a_row_;
     fail_batch(error.what());
   }
+}
+
+void Core::prepare() {
+  if (!begun_) return;
+  expire();
+  cache_.collect();
+  admit();
+  save_some();
+}
+
+void Core::save_some() {
+  if (!short_of_pages_) cache_.save_some();
+}
+
+void Core::finish_step() {
+  if (!begun_) return;
+  engine::StepResult result;
+  try {
+    result = engine_.finish();
+  } catch (const std::exception& error) {
+    return fail_batch(error.what());
+  }
+  begun_ = false;
+  ++totals_.steps;
+  failures_in_a_row_ = 0;
+  const bool prefills = std::any_of(slices_.begin(), slices_.end(),
+                                    [](const auto& slice) { return slice.num_tokens > 1; });
+  if (prefills) {
+    prefill_speed_.add(static_cast<double>(batch_tokens_.size()), options_.clock() - begun_at_);
+  }
+  advance(result);
 }
 
 void Core::expire() {
   if (first_deadline_ == Sequence::kNoDeadline) return;
   const double now = options_.clock();
   if (now < first_deadline_) return;
-  finish_where([&](const Sequence& s) { return s.deadline <= now; }, FinishReason::kError,
-               "the request took longer than its timeout allows", "timeout");
+  finish_where([&](const Sequence& s) { return s.deadline <= now; },
+               {.reason = FinishReason::kError,
+                .error = "the request took longer than its timeout allows",
+                .code = "timeout"});
   first_deadline_ = Sequence::kNoDeadline;
-  for (const auto& s : running_) first_deadline_ = std::min(first_deadline_, s->deadline);
-  for (const auto& s : waiting_) first_deadline_ = std::min(first_deadline_, s->deadline);
+  const auto look_at = [&](const Sequence& s) {
+    if (s.end.reason == FinishReason::kNone)
+      first_deadline_ = std::min(first_deadline_, s.deadline);
+  };
+  for (const auto& s : running_) look_at(*s);
+  for (const auto& s : waiting_) look_at(*s);
 }
 
 bool Core::key_has_room(const Sequence& sequence) const {
@@ -126,7 +155,9 @@ bool Core::key_has_room(const Sequence& sequence) const {
 int32_t Core::promised_pages() const {
   int32_t promised = 0;
   for (const auto& s : running_) {
-    promised += cache_.pages_for(s->size()) - static_cast<int32_t>(s->pages.size());
+    const bool grows = in_step(*s) && s->planned == s->remaining();
+    promised +=
+        cache_.pages_for(s->size() + (grows ? 1 : 0)) - static_cast<int32_t>(s->pages.size());
   }
   return promised;
 }
@@ -205,6 +236,7 @@ void Core::preempt_youngest() {
   std::unique_ptr<Sequence> victim = std::move(running_.back());
   running_.pop_back();
   cache_.release_preempted(*victim, prefill_speed_.per_second());
+  victim->planned = 0;  // it may be admitted again while others' step runs
   ++totals_.preemptions;
   waiting_.insert(place_of(waiting_, *victim), std::move(victim));
 }
@@ -213,8 +245,8 @@ void Core::build_batch() {
   batch_tokens_.clear();
   slices_.clear();
   slice_owner_.clear();
-  for (size_t i = 0; i < running_.size(); ++i) {
-    const Sequence& s = *running_[i];
+  for (const auto& owner : running_) {
+    const Sequence& s = *owner;
     if (s.planned == 0) continue;
     const auto begin = s.tokens.begin() + s.computed;
     batch_tokens_.insert(batch_tokens_.end(), begin, begin + s.planned);
@@ -229,37 +261,40 @@ void Core::build_batch() {
                        .prompt_tokens = s.prompt_tokens,
                        .banned = ban_ends ? std::span<const TokenId>(s.request.end_tokens)
                                           : std::span<const TokenId>()});
-    slice_owner_.push_back(i);
+    slice_owner_.push_back(owner.get());
   }
 }
 
 void Core::advance(const engine::StepResult& result) {
-  std::vector<bool> ended(running_.size());
   for (size_t i = 0; i < slices_.size(); ++i) {
-    Sequence& s = *running_[slice_owner_[i]];
+    Sequence& s = *slice_owner_[i];
     const int32_t before = s.computed;
     s.computed += s.planned;
     s.reached = std::max(s.reached, s.computed);
     cache_.name_full_pages(s);
     totals_.prompt_tokens += static_cast<uint64_t>(
         std::max(0, std::min(s.computed, s.prompt_tokens) - std::min(before, s.prompt_tokens)));
-    if (!slices_[i].sample) continue;
-    const engine::SampledToken& sampled = result.tokens[i];
-    s.tokens.push_back(sampled.token);
-    ++totals_.generated_tokens;
-    TokenEvent event{.token = sampled.token,
-                     .logprob = sampled.logprob,
-                     .top = {sampled.top.begin(), sampled.top.end()},
-                     .finish = finish_reason(s, sampled.token),
-                     .prompt_tokens = s.prompt_tokens,
-                     .cached_tokens = s.cached_tokens,
-                     .output_tokens = s.output_tokens()};
-    ended[slice_owner_[i]] = event.finish != FinishReason::kNone;
-    totals_.finished_stop += event.finish == FinishReason::kStop;
-    totals_.finished_length += event.finish == FinishReason::kLength;
-    outgoing_.push_back({&s, std::move(event)});
+    if (slices_[i].sample && s.end.reason == FinishReason::kNone) {
+      report_token(s, result.tokens[i]);
+    }
   }
-  remove_ended(ended);
+  remove_ended();
+}
+
+void Core::report_token(Sequence& s, const engine::SampledToken& sampled) {
+  s.tokens.push_back(sampled.token);
+  ++totals_.generated_tokens;
+  TokenEvent event{.token = sampled.token,
+                   .logprob = sampled.logprob,
+                   .top = {sampled.top.begin(), sampled.top.end()},
+                   .finish = finish_reason(s, sampled.token),
+                   .prompt_tokens = s.prompt_tokens,
+                   .cached_tokens = s.cached_tokens,
+                   .output_tokens = s.output_tokens()};
+  s.ended = event.finish != FinishReason::kNone;
+  totals_.finished_stop += event.finish == FinishReason::kStop;
+  totals_.finished_length += event.finish == FinishReason::kLength;
+  outgoing_.push_back({&s, std::move(event)});
 }
 
 FinishReason Core::finish_reason(const Sequence& s, TokenId token) const {
@@ -269,31 +304,29 @@ FinishReason Core::finish_reason(const Sequence& s, TokenId token) const {
   return s.size() >= s.max_total ? FinishReason::kLength : FinishReason::kNone;
 }
 
-void Core::remove_ended(const std::vector<bool>& ended) {
-  size_t kept = 0;
-  for (size_t i = 0; i < running_.size(); ++i) {
-    if (ended[i]) {
-      cache_.release(*running_[i]);
-      ended_.push_back(std::move(running_[i]));
-    } else {
-      if (kept != i) running_[kept] = std::move(running_[i]);
-      ++kept;
+void Core::remove_ended() {
+  for (auto& s : running_) {
+    if (s->end.reason != FinishReason::kNone) {
+      const Sequence::End end = s->end;
+      finish_without_token(std::move(s), end);
+    } else if (s->ended) {
+      cache_.release(*s);
+      ended_.push_back(std::move(s));
     }
   }
-  running_.resize(kept);
+  std::erase(running_, nullptr);
 }
 
-void Core::finish_without_token(std::unique_ptr<Sequence> s, FinishReason reason,
-                                const std::string& error, std::string_view code) {
+void Core::finish_without_token(std::unique_ptr<Sequence> s, const Sequence::End& end) {
   cache_.release(*s);
-  totals_.cancelled += reason == FinishReason::kCancelled;
-  totals_.failed += reason == FinishReason::kError;
-  totals_.timed_out += code == "timeout";
+  totals_.cancelled += end.reason == FinishReason::kCancelled;
+  totals_.failed += end.reason == FinishReason::kError;
+  totals_.timed_out += end.code == "timeout";
   outgoing_.push_back({s.get(),
                        {.top = {},
-                        .finish = reason,
-                        .error = error,
-                        .error_code = std::string(code),
+                        .finish = end.reason,
+                        .error = end.error,
+                        .error_code = end.code,
                         .prompt_tokens = s->prompt_tokens,
                         .cached_tokens = s->cached_tokens,
                         .output_tokens = s->output_tokens()}});
@@ -301,11 +334,15 @@ void Core::finish_without_token(std::unique_ptr<Sequence> s, FinishReason reason
 }
 
 template <typename Condition>
-void Core::finish_where(const Condition& condition, FinishReason reason, const std::string& error,
-                        std::string_view code) {
+void Core::finish_where(const Condition& condition, const Sequence::End& end) {
   const auto take_from = [&](auto& sequences) {
     for (auto& s : sequences) {
-      if (condition(*s)) finish_without_token(std::move(s), reason, error, code);
+      if (!condition(*s)) continue;
+      if (!in_step(*s)) {
+        finish_without_token(std::move(s), end);
+      } else if (s->end.reason == FinishReason::kNone) {
+        s->end = end;
+      }
     }
     std::erase(sequences, nullptr);
   };
@@ -321,19 +358,32 @@ void Core::deliver_events() {
 
 // Those that did not take part go on; pages that were full before are as they were.
 void Core::fail_batch(const std::string& message) {
-  finish_where([](const Sequence& s) { return s.planned > 0; }, FinishReason::kError, message);
+  ++totals_.steps;
+  ++failures_in_a_row_;
+  finish_where([&](const Sequence& s) { return in_step(s); },
+               {.reason = FinishReason::kError, .error = message});
+  begun_ = false;
+  remove_ended();
 }
 
 void Core::fail_all(const std::string& message) {
-  finish_where([](const Sequence&) { return true; }, FinishReason::kError, message);
+  if (begun_) {
+    try {
+      engine_.finish();  // it reads the batch
+    } catch (const std::exception&) {
+    }
+    begun_ = false;
+  }
+  finish_where([](const Sequence&) { return true; },
+               {.reason = FinishReason::kError, .error = message});
 }
 
 void Core::cancel(RequestId id) {
-  finish_where([&](const Sequence& s) { return s.id == id; }, FinishReason::kCancelled);
+  finish_where([&](const Sequence& s) { return s.id == id; }, {.reason = FinishReason::kCancelled});
 }
 
 void Core::cancel_all() {
-  finish_where([](const Sequence&) { return true; }, FinishReason::kCancelled);
+  finish_where([](const Sequence&) { return true; }, {.reason = FinishReason::kCancelled});
 }
 
 Stats Core::stats() const {

@@ -1,5 +1,6 @@
 // The scheduling policy without threads: first come, first served, continuous batching with chunked
-// prefill over pages taken on demand. One call of step() is one step of the engine.
+// prefill over pages taken on demand. A step of the engine lies between begin_step() and
+// finish_step(); everything else may be called in between too, and prepare() is for that time.
 #pragma once
 
 #include <deque>
@@ -23,24 +24,38 @@ class Core {
 
   // Queues a request whose prompt fits (checked by the caller).
   void add(RequestId id, Request request);
+  // What takes part in a step that was begun ends with it, without its token.
   void cancel(RequestId id);
   void cancel_all();
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
   // The last step could do nothing: all wait for copies of pages that are under way.
   bool blocked() const { return blocked_; }
-  // Runs one engine step, if there is anything to run.
-  void step();
-  // Reports what happened since the last call. Apart from step() and cancel(), so that pages are
-  // free and statistics published by the time a client learns of its end.
+  // Begins a step of the engine, if there is anything to run.
+  void begin_step();
+  bool step_begun() const { return begun_; }
+  // Whether the step begun runs elsewhere, so that there is time.
+  bool engine_runs() { return begun_ && engine_.running(); }
+  // While the step runs: what of the next one does not depend on this one's tokens. Ends what is
+  // past its deadline, takes in copies and begins new ones, admits whom the next step would admit.
+  void prepare();
+  void finish_step();
+  void step() {
+    begin_step();
+    prepare();
+    finish_step();
+  }
+  bool has_events() const { return !outgoing_.empty(); }
+  // Reports what happened since the last call. Apart from the others, so that pages are free and
+  // statistics published by the time a client learns of its end.
   void deliver_events();
 
   Stats stats() const;
   // Requests in order of arrival, for tests of that order.
   std::vector<RequestId> running() const;
   std::vector<RequestId> waiting() const;
-  // What the last call of step() gave to the engine: lengths and positions are valid, spans are
-  // not.
+  // What begin_step() gave to the engine: lengths and positions are valid, spans are not once the
+  // step has ended.
   std::span<const engine::SequenceSlice> last_batch() const { return slices_; }
   // Steps that failed since the last one that did not.
   int failures_in_a_row() const { return failures_in_a_row_; }
@@ -54,8 +69,10 @@ class Core {
   void expire();
   void admit();
   bool key_has_room(const Sequence& sequence) const;
-  // Pages that running sequences still need for the tokens that they have.
+  // Pages that running sequences still need for the tokens that they have, and for those that the
+  // step under way gives them.
   int32_t promised_pages() const;
+  bool in_step(const Sequence& s) const { return begun_ && s.planned > 0; }
   // Decides how many tokens of each running sequence go into the step: decodes first, the rest of
   // the budget to prefill in order of arrival.
   void plan();
@@ -65,17 +82,20 @@ class Core {
   bool reserve_pages_for(size_t index);
   void preempt_youngest();
   void build_batch();
-  void run_batch();
+  void begin_batch();
+  // Begins copies to lower tiers, unless pages are wanted: a copy holds on to its page.
+  void save_some();
   void advance(const engine::StepResult& result);
+  void report_token(Sequence& sequence, const engine::SampledToken& sampled);
   FinishReason finish_reason(const Sequence& sequence, TokenId token) const;
-  // Frees the running sequences for which ended[i] is set and moves them to ended_.
-  void remove_ended(const std::vector<bool>& ended);
+  // Frees the running sequences that have ended and moves them to ended_.
+  void remove_ended();
+  // Ends the step begun, which failed.
   void fail_batch(const std::string& message);
-  void finish_without_token(std::unique_ptr<Sequence> sequence, FinishReason reason,
-                            const std::string& error = {}, std::string_view code = {});
+  // Ends those that meet the condition; in the step under way, when that ends.
   template <typename Condition>
-  void finish_where(const Condition& condition, FinishReason reason, const std::string& error = {},
-                    std::string_view code = {});
+  void finish_where(const Condition& condition, const Sequence::End& end);
+  void finish_without_token(std::unique_ptr<Sequence> sequence, const Sequence::End& end);
 
   engine::Engine& engine_;
   Options options_;
@@ -87,7 +107,9 @@ class Core {
   Sequences running_;                              // in order of arrival
   uint64_t arrivals_ = 0;
   double first_deadline_ = Sequence::kNoDeadline;
-  Speed prefill_speed_;  // tokens a second
+  Speed prefill_speed_;    // tokens a second
+  bool begun_ = false;     // a step of the engine
+  double begun_at_ = 0.0;  // by the clock
   bool short_of_pages_ = false;
   bool blocked_ = false;
   Stats totals_;
@@ -103,7 +125,7 @@ class Core {
   // Of the step being built; kept to reuse their memory.
   std::vector<TokenId> batch_tokens_;
   std::vector<engine::SequenceSlice> slices_;
-  std::vector<size_t> slice_owner_;  // index into running_ of each slice
+  std::vector<Sequence*> slice_owner_;  // of each slice, in running_
 };
 
 }  // namespace tandem::scheduler

@@ -32,6 +32,11 @@ class Mailbox {
     arrived_.notify_one();
   }
 
+  bool empty() const {
+    const std::lock_guard lock(mutex_);
+    return commands_.empty();
+  }
+
   // Moves all commands to `out`, which is empty; with `wait`, sleeps until there is one.
   void take(std::vector<Command>& out, bool wait) {
     std::unique_lock lock(mutex_);
@@ -40,7 +45,7 @@ class Mailbox {
   }
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable arrived_;
   std::vector<Command> commands_;
 };

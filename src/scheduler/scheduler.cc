@@ -82,24 +82,58 @@ class ThreadedScheduler : public Scheduler {
   }
 
   void serve() {
-    std::vector<Command> commands;
     for (bool stopping = false; !stopping;) {
-      commands.clear();
-      mailbox_.take(commands, core_.idle() || core_.blocked());
-      for (Command& command : commands) stopping |= apply(command);
+      const bool nothing_to_do = core_.idle() || core_.blocked();
+      if (nothing_to_do) report();
+      stopping |= take_commands(nothing_to_do);
       const Clock::time_point begin = Clock::now();
-      core_.step();
+      core_.begin_step();
+      // A command taken now would be one that a blocked core waits for.
+      if (core_.step_begun()) {
+        stopping |= work_meanwhile();
+        core_.finish_step();
+      }
       record_step(begin);
-      publish_stats();
-      core_.deliver_events();
       if (core_.failures_in_a_row() >= kFatalFailures) {
         throw std::runtime_error(
             fmt::format("{} steps of the engine failed in a row", core_.failures_in_a_row()));
       }
     }
     core_.cancel_all();
+    report();
+  }
+
+  // While a step runs: tells what the last one gave, and prepares the next one. Waiting for the
+  // engine would spin as well.
+  bool work_meanwhile() {
+    report();
+    bool stopping = take_commands(false);
+    core_.prepare();
+    while (core_.engine_runs()) {
+      if (mailbox_.empty()) {
+        std::this_thread::yield();
+        continue;
+      }
+      stopping |= take_commands(false);
+      core_.prepare();
+      report();
+    }
+    if (core_.has_events()) report();
+    return stopping;
+  }
+
+  void report() {
     publish_stats();
     core_.deliver_events();
+  }
+
+  // Returns whether the thread shall end.
+  bool take_commands(bool wait) {
+    commands_.clear();
+    mailbox_.take(commands_, wait);
+    bool stopping = false;
+    for (Command& command : commands_) stopping |= apply(command);
+    return stopping;
   }
 
   // Nobody shall wait for an answer that cannot come while the process ends.
@@ -107,16 +141,12 @@ class ThreadedScheduler : public Scheduler {
     accepting_ = false;
     const std::string message = "the engine has failed: " + what;
     core_.fail_all(message);
-    publish_stats();
-    core_.deliver_events();
+    report();
     if (options_.on_fatal) options_.on_fatal(what);
-    std::vector<Command> commands;
     for (bool stopping = false; !stopping;) {
-      commands.clear();
-      mailbox_.take(commands, true);
-      for (Command& command : commands) stopping |= apply(command);
+      stopping = take_commands(true);
       core_.fail_all(message);
-      core_.deliver_events();
+      report();
     }
   }
 
@@ -223,6 +253,7 @@ class ThreadedScheduler : public Scheduler {
   uint64_t step_prefill_tokens_ = 0, step_decode_tokens_ = 0;  // of the thread only
   double step_seconds_ = 0.0;
   Mailbox mailbox_;
+  std::vector<Command> commands_;           // of the thread only
   const std::unique_ptr<PageStore> store_;  // posts to the mailbox; null: no lower tiers
   Core core_;                               // of the thread only, but for its capacity
   const Options options_;

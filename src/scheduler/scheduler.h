@@ -107,8 +107,8 @@ class Scheduler {
   // full queue ("queue_full", or "key_queue_full" for its key's share), or while stopping
   // ("unavailable"). Success: events follow until one with finish != kNone.
   virtual Result<RequestId> submit(Request request) = 0;
-  // Thread-safe; takes effect before the next step. Unknown ids are ignored. The request's last
-  // event has kCancelled.
+  // Thread-safe; takes effect at once, or at the end of the step under way if the request takes
+  // part in it. Unknown ids are ignored. The request's last event has kCancelled.
   virtual void cancel(RequestId id) = 0;
   // No new requests; returns when all have ended or the time is over (then the rest is cancelled).
   virtual void drain(double seconds) = 0;

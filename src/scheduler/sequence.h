@@ -26,6 +26,11 @@ namespace tandem::scheduler {
 // computes them again, and then goes on sampling.
 struct Sequence {
   static constexpr double kNoDeadline = std::numeric_limits<double>::infinity();
+  struct End {
+    FinishReason reason = FinishReason::kNone;
+    std::string error = {};
+    std::string code = {};
+  };
 
   RequestId id;
   Request request;
@@ -35,7 +40,9 @@ struct Sequence {
   int32_t prompt_tokens = 0;
   int32_t max_total = 0;  // tokens at which it ends with kLength
   int32_t computed = 0;
-  int32_t planned = 0;  // tokens of it in the step being built
+  int32_t planned = 0;  // tokens of it in the step being built or run
+  End end = {};         // that came while its step ran, and waits for that
+  bool ended = false;   // with its last token
 
   std::vector<int32_t> pages;
   std::vector<PageName> names;  // the root, then its full pages, those not computed yet too

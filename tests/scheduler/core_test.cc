@@ -138,15 +138,79 @@ TEST(Core, TimeoutsEndRequestsThatRunOrWait) {
 }
 
 TEST(Core, AFailingEngineEndsItsRequestsOnly) {
+  for (const bool in_begin : {false, true}) {
+    Harness h(small_engine(), {.max_batch_size = 2, .chunk_size = 8});
+    h.add(1, 4, 10, 10);
+    h.add(2, 4, 10, 10);
+    h.add(3, 4, 10, 10);
+    h.engine.fail_at = 3;
+    h.engine.fails_in_begin = in_begin;
+    while (!h.core.idle()) h.step();
+    EXPECT_EQ(h.outcomes[1].finish, FinishReason::kError);
+    EXPECT_EQ(h.outcomes[2].finish, FinishReason::kError);
+    EXPECT_EQ(h.outcomes[3].tokens, h.alone(3));
+  }
+}
+
+TEST(Core, AStepThatRunsIsPreparedFor) {
   Harness h(small_engine(), {.max_batch_size = 2, .chunk_size = 8});
   h.add(1, 4, 10, 10);
+  h.begin_step();
   h.add(2, 4, 10, 10);
   h.add(3, 4, 10, 10);
-  h.engine.fail_at = 3;
-  while (!h.core.idle()) h.step();
-  EXPECT_EQ(h.outcomes[1].finish, FinishReason::kError);
-  EXPECT_EQ(h.outcomes[2].finish, FinishReason::kError);
-  EXPECT_EQ(h.outcomes[3].tokens, h.alone(3));
+  h.prepare();
+  EXPECT_EQ(h.core.running(), (std::vector<RequestId>{1, 2}));
+  EXPECT_EQ(h.core.last_batch().size(), 1U) << "the step that runs is as it was";
+  h.finish_step();
+  EXPECT_EQ(h.outcomes[1].tokens.size(), 1U);
+  h.run();
+  for (RequestId id = 1; id <= 3; ++id) EXPECT_EQ(h.outcomes[id].tokens, h.alone(id));
+}
+
+// 1 takes part in the step, 2 waits: only that one can end at once.
+TEST(Core, CancelsWhileAStepRuns) {
+  for (const bool fails : {false, true}) {
+    Harness h(small_engine(10, 4), {.max_batch_size = 1, .chunk_size = 8});
+    h.add(1, 8, 10, 10);
+    h.add(2, 4, 10, 10);
+    if (fails) h.engine.fail_at = 1;
+    h.begin_step();
+    h.cancel(2);
+    EXPECT_EQ(h.outcomes[2].finish, FinishReason::kCancelled);
+    h.cancel(1);
+    h.cancel(1);
+    EXPECT_EQ(h.outcomes[1].finish, FinishReason::kNone);
+    h.prepare();
+    EXPECT_EQ(h.core.stats().pages_free, 8) << "its pages are being written";
+    h.finish_step();
+    EXPECT_EQ(h.outcomes[1].finish, FinishReason::kCancelled)
+        << "its error or token comes too late";
+    EXPECT_TRUE(h.outcomes[1].tokens.empty());
+    EXPECT_EQ(h.core.stats().pages_free, 10);
+    EXPECT_EQ(h.core.stats().pages_cached, fails ? 0 : 2) << "what it computed is of use to others";
+    EXPECT_EQ(h.core.stats().cancelled, 2U);
+    EXPECT_TRUE(h.core.idle());
+  }
+}
+
+TEST(Core, TimeoutsWhileAStepRuns) {
+  Harness h(small_engine(), {.max_batch_size = 1, .chunk_size = 16});
+  for (RequestId id = 1; id <= 2; ++id) {
+    Request r;
+    r.prompt = {1, 2, 3};
+    r.max_tokens = r.min_tokens = 100;
+    r.timeout_seconds = 1.0;
+    h.add(id, std::move(r));
+  }
+  h.begin_step();
+  h.engine.now += 2.0;
+  h.prepare();
+  EXPECT_EQ(h.outcomes[1].finish, FinishReason::kNone);
+  EXPECT_EQ(h.outcomes[2].error_code, "timeout");
+  h.finish_step();
+  EXPECT_EQ(h.outcomes[1].error_code, "timeout");
+  EXPECT_TRUE(h.outcomes[1].tokens.empty());
+  EXPECT_EQ(h.core.stats().timed_out, 2U);
 }
 
 }  // namespace

@@ -60,7 +60,20 @@ class Harness {
   }
 
   void step() {
-    core.step();
+    begin_step();
+    prepare();
+    finish_step();
+  }
+  void begin_step() {
+    core.begin_step();
+    core.deliver_events();
+  }
+  void prepare() {
+    core.prepare();
+    core.deliver_events();
+  }
+  void finish_step() {
+    core.finish_step();
     core.deliver_events();
     const Stats stats = core.stats();
     EXPECT_LE(stats.pages_free, stats.pages_total);

@@ -141,6 +141,41 @@ TEST(Scheduler, ATimeoutEndsARequest) {
   EXPECT_EQ(scheduler->stats().timed_out, 1U);
 }
 
+template <typename Condition>
+bool comes_true(const Condition& condition) {
+  for (int i = 0; i < 2000 && !condition(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return condition();
+}
+
+// While an engine works elsewhere, requests and cancels are taken in.
+TEST(Scheduler, WorksWhileAStepRuns) {
+  FakeEngine engine(info());
+  engine.busy = true;
+  const auto scheduler = Scheduler::start(engine, {.max_batch_size = 1, .chunk_size = 8});
+  std::atomic<int> tokens{0}, cancelled{0};
+  const auto count = [&](const TokenEvent& e) {
+    tokens += e.token >= 0;
+    cancelled += e.finish == FinishReason::kCancelled;
+  };
+  const RequestId first = scheduler->submit(request(5, 20, count)).value();
+  ASSERT_TRUE(comes_true([&] { return scheduler->stats().running == 1; }));
+  const RequestId second = scheduler->submit(request(5, 20, count)).value();
+  ASSERT_TRUE(comes_true([&] { return scheduler->stats().waiting == 1; }));
+  scheduler->cancel(second);
+  ASSERT_TRUE(comes_true([&] { return cancelled == 1; }));
+  scheduler->cancel(first);
+  const auto third = scheduler->submit(request(5, 20, count));
+  ASSERT_TRUE(comes_true([&] { return scheduler->stats().waiting == 1; }));
+  EXPECT_EQ(cancelled, 1) << "the first one is in the step";
+  EXPECT_EQ(scheduler->stats().steps, 0U);
+  engine.busy = false;
+  scheduler->drain(30.0);
+  EXPECT_EQ(cancelled, 2);
+  EXPECT_EQ(tokens, 20) << "of the third one";
+}
+
 TEST(Scheduler, IdlenessRunsNoSteps) {
   FakeEngine engine(info());
   const auto scheduler = Scheduler::start(engine, {});

@@ -1,5 +1,6 @@
-// Random traces that hold the scheduler to its promises: arrivals, cancels, timeouts, engine
-// failures, too few pages, shared beginnings, and lower tiers that are slow, small and faulty.
+// Random traces that hold the scheduler to its promises: arrivals, cancels, timeouts and engine
+// failures, before steps and while they run, too few pages, shared beginnings, and lower tiers that
+// are slow, small and faulty.
 #include <algorithm>
 #include <random>
 #include <set>
@@ -22,15 +23,15 @@ class Trace {
     const int requests = random(1, 12);
     int steps = 0;
     while (next_ <= static_cast<RequestId>(requests) || !harness_->core.idle()) {
-      if (next_ <= static_cast<RequestId>(requests) && (chance(3) || harness_->core.idle())) {
-        harness_->add(next_++, random_request());
-      }
-      if (next_ > 1 && chance(16)) {
-        const auto victim = static_cast<RequestId>(random(1, static_cast<int>(next_) - 1));
-        harness_->cancel(victim);
-        cancelled_.insert(victim);
-      }
-      step();
+      clients(requests, harness_->core.idle() ? 1 : 4);
+      keeping_order([&] { harness_->begin_step(); });
+      do {
+        if (chance(4)) harness_->engine.now += random(1, 20) * FakeEngine::kSecondsPerToken;
+        clients(requests, 5);
+        keeping_order([&] { harness_->prepare(); });
+      } while (chance(4));
+      if (chance(4)) clients(requests, 5);
+      harness_->finish_step();
       ASSERT_LT(++steps, 20000) << "somebody starves";
     }
     harness_->settle();
@@ -44,6 +45,18 @@ class Trace {
     return lowest + static_cast<int>(generator_() % static_cast<uint32_t>(highest - lowest + 1));
   }
   bool chance(int one_of) { return random(1, one_of) == 1; }
+
+  // What clients do, at some time: a new request one time of `one_of`, and a cancel.
+  void clients(int requests, int one_of) {
+    if (next_ <= static_cast<RequestId>(requests) && chance(one_of)) {
+      harness_->add(next_++, random_request());
+    }
+    if (next_ > 1 && chance(32)) {
+      const auto victim = static_cast<RequestId>(random(1, static_cast<int>(next_) - 1));
+      harness_->cancel(victim);
+      cancelled_.insert(victim);
+    }
+  }
 
   std::unique_ptr<Harness> make_harness(uint32_t seed) {
     const engine::EngineInfo info{.vocab_size = random(3, 50),
@@ -66,6 +79,7 @@ class Trace {
     auto harness = std::make_unique<Harness>(info, options, nature, seed);
     if (harness->store != nullptr) harness->store->speed = chance(2) ? 1e3 * random(1, 100) : 0.0;
     if (chance(10)) harness->engine.fail_at = random(1, 20);
+    harness->engine.fails_in_begin = chance(2);
     return harness;
   }
 
@@ -86,11 +100,12 @@ class Trace {
     return request;
   }
 
-  void step() {
-    // Who has left the queue in time was admitted, whether it still runs after the step or not.
+  // Who has left the queue in time was admitted, whether it still runs or not.
+  template <typename Part>
+  void keeping_order(const Part& part_of_step) {
     const std::vector<RequestId> queue = harness_->core.waiting();
     std::vector<RequestId> present = harness_->core.running();
-    harness_->step();
+    part_of_step();
     const std::vector<RequestId> still = harness_->core.waiting();
     RequestId youngest = 0;
     for (const RequestId id : queue) {

@@ -126,15 +126,20 @@ class CudaGpu : public Gpu {
                                     [&](const Captured& g) { return g.rows == rows; });
     if (found == graphs_.end() || found->plan != step_->plan()) return false;
     found->graph.launch(stream());
-    for (size_t i = 0; i < found->host_work.size(); ++i) {
-      const CapturedWork& captured = found->host_work[i];
+    replayed_ = &*found;
+    return true;
+  }
+  void work_off() override {
+    const Captured* replayed = std::exchange(replayed_, nullptr);
+    TANDEM_CHECK(replayed != nullptr, "no graph was launched");
+    for (size_t i = 0; i < replayed->host_work.size(); ++i) {
+      const CapturedWork& captured = replayed->host_work[i];
       const HostExperts operands = hand_offs_.operands(captured.place, live_tokens_, captured.last);
       hand_offs_.wait(i, stream());
       captured.work.now(operands);
       hand_offs_.answer(i);
       if (operands.deferred > 0) captured.work.later(operands);
     }
-    return true;
   }
   void read(const void* device, size_t bytes, std::byte* host) override {
     TANDEM_CUDA_CALL(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream()));
@@ -183,6 +188,7 @@ class CudaGpu : public Gpu {
     stream();
     queue_.synchronize();
   }
+  bool busy() override { return queue_.busy(); }
 
   void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) override {
     cuda::decode_rows({.w = table.data,
@@ -544,6 +550,7 @@ class CudaGpu : public Gpu {
   size_t layer_ = 0;  // of experts on the host, of the step that is enqueued
   int64_t live_tokens_ = 0;
   std::vector<Captured> graphs_;
+  const Captured* replayed_ = nullptr;  // whose host's part is to be done
   Event mark_;
   PinnedMemory upload_;
   std::vector<PinnedMemory> pinned_;

@@ -13,6 +13,12 @@ Stream::Stream() {
 
 void Stream::synchronize() const { TANDEM_CUDA_CALL(cudaStreamSynchronize(get())); }
 
+bool Stream::busy() const {
+  if (cudaStreamQuery(get()) != cudaErrorNotReady) return false;
+  cudaGetLastError();  // or a later call would find "not ready" there
+  return true;
+}
+
 Event::Event(Timing timing) {
   cudaEvent_t event = nullptr;
   TANDEM_CUDA_CALL(cudaEventCreateWithFlags(

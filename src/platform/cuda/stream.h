@@ -23,6 +23,7 @@ class Stream {
   Stream();  // of the current device; throws Error
   cudaStream_t get() const { return handle_.get(); }
   void synchronize() const;  // throws what failed on the device before
+  bool busy() const;         // whether synchronize() would wait
 
  private:
   std::unique_ptr<std::remove_pointer_t<cudaStream_t>, Destroy<cudaStreamDestroy>> handle_;
