@@ -149,12 +149,23 @@ bool comes_true(const Condition& condition) {
   return condition();
 }
 
+// Holds the engine's steps up; lets go at its end, also where an assertion has failed.
+class HeldUp {
+ public:
+  explicit HeldUp(FakeEngine& engine) : engine_(engine) { engine_.busy = true; }
+  ~HeldUp() { let_go(); }
+  void let_go() { engine_.busy = false; }
+
+ private:
+  FakeEngine& engine_;
+};
+
 // While an engine works elsewhere, requests and cancels are taken in.
 TEST(Scheduler, WorksWhileAStepRuns) {
   FakeEngine engine(info());
-  engine.busy = true;
-  const auto scheduler = Scheduler::start(engine, {.max_batch_size = 1, .chunk_size = 8});
   std::atomic<int> tokens{0}, cancelled{0};
+  const auto scheduler = Scheduler::start(engine, {.max_batch_size = 1, .chunk_size = 8});
+  HeldUp steps(engine);
   const auto count = [&](const TokenEvent& e) {
     tokens += e.token >= 0;
     cancelled += e.finish == FinishReason::kCancelled;
@@ -170,7 +181,7 @@ TEST(Scheduler, WorksWhileAStepRuns) {
   ASSERT_TRUE(comes_true([&] { return scheduler->stats().waiting == 1; }));
   EXPECT_EQ(cancelled, 1) << "the first one is in the step";
   EXPECT_EQ(scheduler->stats().steps, 0U);
-  engine.busy = false;
+  steps.let_go();
   scheduler->drain(30.0);
   EXPECT_EQ(cancelled, 2);
   EXPECT_EQ(tokens, 20) << "of the third one";
