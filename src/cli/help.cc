@@ -23,8 +23,12 @@ constexpr Note kNotes[] = {
     {"serve", "model_path", "must describe the model of `--gguf_path`"},
     {"serve", "api_key",
      "`/debug/steps` wants it too; `/health`, `/live` and `/metrics` do not; see "
-     "`--max_requests_per_key`"},
-    {"serve", "max_requests_per_key", "without `--api_key` all clients count as one key"},
+     "`--max_running_per_key`"},
+    {"serve", "max_running_per_key",
+     "more wait, and those of other keys pass them; without `--api_key` there is no limit"},
+    {"serve", "max_queue_per_key",
+     "beyond `--max_running_per_key`, or `--max_batch_size` where that is 0; each of `n` choices "
+     "counts"},
     {"serve", "ssl_keyfile", "only together with `--ssl_certfile`"},
     {"serve", "ssl_certfile", "only together with `--ssl_keyfile`"},
     {"serve", "max_new_tokens",

@@ -165,7 +165,7 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       "requests of one API key running at once; 0: no limit")
       ->check(CLI::NonNegativeNumber);
   add(verb, "max_queue_per_key", o.scheduler.max_queue_per_key,
-      "requests of one API key waiting at most; 0: no limit")
+      "requests of one API key waiting at most; more get 429; 0: no limit")
       ->check(CLI::NonNegativeNumber);
   add_cache_options(verb, o);
   add(verb, "page_size", o.engine.page_size, "tokens in a KV page; 0: what suits the model")
@@ -197,9 +197,6 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::NonNegativeNumber);
   add(verb, "request_timeout", o.server.request_timeout,
       "seconds that a request may take, waiting included; 0: no end")
-      ->check(CLI::NonNegativeNumber);
-  add(verb, "max_requests_per_key", o.server.max_requests_per_key,
-      "requests of one API key at once; more get 429; 0: no limit")
       ->check(CLI::NonNegativeNumber);
   verb->add_flag(flag("debug_steps"), o.server.debug_steps,
                  "answer GET /debug/steps: recent steps as a Chrome trace");

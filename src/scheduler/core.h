@@ -3,6 +3,7 @@
 // finish_step(); everything else may be called in between too, and prepare() is for that time.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <vector>
@@ -31,6 +32,8 @@ class Core {
   bool idle() const { return waiting_.empty() && running_.empty(); }
   // The last step could do nothing: all wait for copies of pages that are under way.
   bool blocked() const { return blocked_; }
+  // Until the first deadline that may have to be looked at.
+  double seconds_to_deadline() const { return std::max(first_deadline_ - options_.clock(), 0.0); }
   // Begins a step of the engine, if there is anything to run.
   void begin_step();
   bool step_begun() const { return begun_; }

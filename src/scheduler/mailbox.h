@@ -1,6 +1,8 @@
 // Commands from any thread to the scheduler's; waiting for one costs no CPU.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
@@ -37,14 +39,20 @@ class Mailbox {
     return commands_.empty();
   }
 
-  // Moves all commands to `out`, which is empty; with `wait`, sleeps until there is one.
-  void take(std::vector<Command>& out, bool wait) {
+  // Moves all commands to `out`, which is empty; sleeps until there is one, no longer than so many
+  // seconds.
+  void take(std::vector<Command>& out, double seconds) {
     std::unique_lock lock(mutex_);
-    if (wait) arrived_.wait(lock, [&] { return !commands_.empty(); });
+    if (seconds > 0.0) {
+      const std::chrono::duration<double> longest(std::min(seconds, kLongestSleep));
+      arrived_.wait_for(lock, longest, [&] { return !commands_.empty(); });
+    }
     std::swap(out, commands_);
   }
 
  private:
+  static constexpr double kLongestSleep = 3600.0;  // clocks can add it to any time
+
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   std::vector<Command> commands_;

@@ -85,7 +85,8 @@ class ThreadedScheduler : public Scheduler {
     for (bool stopping = false; !stopping;) {
       const bool nothing_to_do = core_.idle() || core_.blocked();
       if (nothing_to_do) report();
-      stopping |= take_commands(nothing_to_do);
+      // Nothing else would wake it at a deadline while copies are waited for.
+      stopping |= take_commands(nothing_to_do ? core_.seconds_to_deadline() : 0.0);
       const Clock::time_point begin = Clock::now();
       core_.begin_step();
       // A command taken now would be one that a blocked core waits for.
@@ -107,14 +108,14 @@ class ThreadedScheduler : public Scheduler {
   // engine would spin as well.
   bool work_meanwhile() {
     report();
-    bool stopping = take_commands(false);
+    bool stopping = take_commands(0.0);
     core_.prepare();
     while (core_.engine_runs()) {
       if (mailbox_.empty()) {
         std::this_thread::yield();
         continue;
       }
-      stopping |= take_commands(false);
+      stopping |= take_commands(0.0);
       core_.prepare();
       report();
     }
@@ -127,10 +128,11 @@ class ThreadedScheduler : public Scheduler {
     core_.deliver_events();
   }
 
-  // Returns whether the thread shall end.
-  bool take_commands(bool wait) {
+  // Sleeps until there is one, no longer than so many seconds. Returns whether the thread shall
+  // end.
+  bool take_commands(double seconds) {
     commands_.clear();
-    mailbox_.take(commands_, wait);
+    mailbox_.take(commands_, seconds);
     bool stopping = false;
     for (Command& command : commands_) stopping |= apply(command);
     return stopping;
@@ -144,7 +146,7 @@ class ThreadedScheduler : public Scheduler {
     report();
     if (options_.on_fatal) options_.on_fatal(what);
     for (bool stopping = false; !stopping;) {
-      stopping = take_commands(true);
+      stopping = take_commands(Sequence::kNoDeadline);
       core_.fail_all(message);
       report();
     }

@@ -122,15 +122,6 @@ ApiError stopping() {
   return to_api_error({.message = "the server is stopping", .code = "unavailable"});
 }
 
-ApiError too_many_of_key(int limit) {
-  return {.status = 429,
-          .type = "rate_limit_error",
-          .message =
-              fmt::format("this API key has {} requests running already; try again later", limit),
-          .code = "too_many_requests",
-          .retry_after_seconds = kQueueRetrySeconds};
-}
-
 ApiError timed_out(double seconds) {
   return {.status = 504,
           .type = "timeout_error",

@@ -33,7 +33,6 @@ ApiError unsupported_encoding(const std::string& encoding);
 ApiError malformed_http(const std::string& what);
 ApiError model_loading();
 ApiError stopping();
-ApiError too_many_of_key(int limit);
 ApiError timed_out(double seconds);
 ApiError route_is_off(const std::string& path, const std::string& flag);
 ApiError internal_error(const std::string& what);

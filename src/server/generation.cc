@@ -53,16 +53,10 @@ void Generation::cut_off() {
   exchange_.writer().abort();
 }
 
-bool Generation::is_late() const {
-  return request_.timeout > 0.0 && exchange_.seconds_since_start() >= request_.timeout;
-}
-
-double Generation::longest_wait() const {
-  const double ping = request_.stream ? options_.sse_ping_seconds : 0.0;
-  if (request_.timeout <= 0.0) return ping;
-  // Not quite nothing: that would mean to wait without end.
-  const double left = std::max(request_.timeout - exchange_.seconds_since_start(), 1e-3);
-  return ping > 0.0 ? std::min(ping, left) : left;
+double Generation::seconds_left() const {
+  if (request_.timeout <= 0.0) return 0.0;
+  // Not quite nothing: that would mean no end.
+  return std::max(request_.timeout - exchange_.seconds_since_start(), 1e-6);
 }
 
 scheduler::Request Generation::scheduler_request(size_t prompt, size_t choice) const {
@@ -71,6 +65,7 @@ scheduler::Request Generation::scheduler_request(size_t prompt, size_t choice) c
                          .max_tokens = static_cast<int32_t>(request_.max_tokens),
                          .min_tokens = request_.min_tokens,
                          .end_tokens = request_.stop_token_ids,
+                         .timeout_seconds = seconds_left(),
                          .key = options_.api_keys.empty() ? 0 : exchange_.key() + 1,
                          .cache_scope = cache_scope(),
                          .on_event = {}};
@@ -138,7 +133,10 @@ std::string Generation::advance(const EventQueue::Item& item) {
   observe(track, item);
   ChoiceDelta delta = track.choice.push(item.event);
   if (!track.choice.error().empty()) {
-    if (error_.empty()) error_ = track.choice.error();
+    if (error_.empty()) {
+      error_ = track.choice.error();
+      timed_out_ = item.event.error_code == "timeout";
+    }
     return {};
   }
   if (track.choice.finished()) {
@@ -241,26 +239,24 @@ asio::awaitable<void> Generation::run(const asio::any_io_executor& executor) {
   }
   exchange_.writer().watch([queue = queue_] { queue->hang_up(); });
   bool connected = !request_.stream || co_await exchange_.start_stream();
-  while (connected && open_ > 0 && error_.empty() && !is_late()) {
-    const std::vector<EventQueue::Item> items = co_await queue_->take(longest_wait());
+  const double ping = request_.stream ? options_.sse_ping_seconds : 0.0;
+  while (connected && open_ > 0 && error_.empty()) {
+    const std::vector<EventQueue::Item> items = co_await queue_->take(ping);
     connected = !queue_->hung_up();
     std::string text;
     for (const EventQueue::Item& item : items) text += advance(item);
-    if (items.empty() && request_.stream && !is_late()) text = kSsePing;
+    if (items.empty() && request_.stream) text = kSsePing;
     if (open_ == 0 && request_.stream && error_.empty()) text += finish_stream();
     if (connected && !text.empty()) connected = co_await exchange_.writer().write(std::move(text));
   }
   if (open_ > 0) serving_.metrics.saw_finish(connected ? "error" : "abort");
-  record_end(!connected ? "client gone" : error_.empty() ? "timeout" : "error");
+  record_end(!connected ? "client gone" : timed_out_ ? "timeout" : "error");
   if (!connected) {
     exchange_.set_client_gone();
     serving_.metrics.saw_disconnect();
     if (request_.stream) co_await exchange_.writer().finish(false);
   } else if (!error_.empty()) {
-    const ApiError error = internal_error(error_);
-    co_await end_with_error(error);
-  } else if (open_ > 0) {
-    const ApiError error = timed_out(request_.timeout);
+    const ApiError error = timed_out_ ? timed_out(request_.timeout) : internal_error(error_);
     co_await end_with_error(error);
   } else if (request_.stream) {
     co_await exchange_.writer().finish(true);

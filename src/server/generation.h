@@ -31,9 +31,8 @@ class Generation {
   void cancel_all();
   // The client cannot keep up: its connection is closed, what it would have got is not computed.
   void cut_off();
-  // How long the next wait for events may last; 0: without end.
-  double longest_wait() const;
-  bool is_late() const;
+  // What is left of the request's time, for the scheduler; 0: no end.
+  double seconds_left() const;
   scheduler::Request scheduler_request(size_t prompt, size_t choice) const;
   uint64_t cache_scope() const;
   // Takes the event in; what it adds to a stream.
@@ -57,6 +56,7 @@ class Generation {
   size_t open_ = 0;                             // choices that go on
   double first_token_seconds_ = 0.0;            // since the request, of the first choice that began
   std::string error_;                           // of the first choice that failed
+  bool timed_out_ = false;                      // that was why
 };
 
 }  // namespace tandem::server

@@ -91,6 +91,8 @@ struct Metrics::Instruments {
       counter("tandem:requests_cancelled_total", "Requests whose client hung up");
   prometheus::Counter& refused =
       counter("tandem:requests_refused_total", "Requests answered with an error");
+  prometheus::Counter& timed_out =
+      counter("tandem:requests_timed_out_total", "Requests that did not end within their time");
   prometheus::Family<prometheus::Counter>& finished = prometheus::BuildCounter()
                                                           .Name("vllm:request_success_total")
                                                           .Help("Answers by their end")
@@ -195,6 +197,7 @@ std::string Metrics::text(const scheduler::Stats& stats) {
   raise(m.prompt_tokens, stats.prompt_tokens);
   raise(m.generated_tokens, stats.generated_tokens);
   raise(m.preemptions, stats.preemptions);
+  raise(m.timed_out, stats.timed_out);
   return prometheus::TextSerializer().Serialize(m.registry.Collect()) + process_metrics();
 }
 

@@ -23,7 +23,6 @@ struct Options {
   double sse_ping_seconds = 15.0;  // of silence in a stream before a comment; 0: never
   double drain_seconds = 10.0;     // to finish running requests at the end
   double request_timeout = 0.0;    // seconds for one request, waiting included; 0: no end
-  int max_requests_per_key = 0;    // at once, of one API key; 0: no limit
   bool share_cache = true;         // prompts of different API keys may share cached pages
   // A stream whose client is so many tokens behind is cut off: what waits for it takes memory.
   int max_tokens_behind = 32768;

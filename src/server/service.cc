@@ -120,7 +120,6 @@ int64_t max_prompt_bytes(const Model& model) {
 Service::Service(Options options)
     : options_(std::move(options)),
       uploads_(kMaxUploads * options_.max_body_bytes),
-      key_limit_(std::max<size_t>(options_.api_keys.size(), 1), options_.max_requests_per_key),
       workers_(static_cast<size_t>(options_.threads)) {}
 
 void Service::set_model(Model model, scheduler::Scheduler& scheduler) {
@@ -231,11 +230,8 @@ asio::awaitable<Result<GenerationRequest>> Service::parse(std::string body, Rout
 
 asio::awaitable<void> Service::answer_generation(Exchange& exchange, RouteId route) {
   const std::shared_ptr<Serving> serving = this->serving();
-  const KeyLimit::Place place = key_limit_.enter(exchange.key());
-  if (serving == nullptr || !place) {
-    if (serving != nullptr) serving->metrics.saw_refusal();
-    const ApiError error =
-        serving == nullptr ? model_loading() : too_many_of_key(key_limit_.limit());
+  if (serving == nullptr) {
+    const ApiError error = model_loading();
     co_await exchange.reply(error);
     co_return;
   }

@@ -12,7 +12,6 @@
 #include "server/event_queue.h"
 #include "server/generation_request.h"
 #include "server/http.h"
-#include "server/key_limit.h"
 #include "server/metrics.h"
 #include "server/model.h"
 #include "server/options.h"
@@ -70,7 +69,6 @@ class Service {
   std::atomic<bool> closed_{false};
   std::atomic<int> active_{0};
   Uploads uploads_;
-  KeyLimit key_limit_;
   mutable std::mutex serving_mutex_;
   std::shared_ptr<Serving> serving_;
   // Where bodies are parsed and prompts rendered and tokenised: a long one takes a second, during

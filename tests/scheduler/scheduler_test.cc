@@ -141,6 +141,42 @@ TEST(Scheduler, ATimeoutEndsARequest) {
   EXPECT_EQ(scheduler->stats().timed_out, 1U);
 }
 
+// Has every page, but does not give it before it is let go.
+class StuckDisk : public PageDisk {
+ public:
+  explicit StuckDisk(std::shared_future<void> let_go) : let_go_(std::move(let_go)) {}
+  bool has(const PageName&) const override { return true; }
+  void touch(std::span<const PageName>) override {}
+  bool read(const PageName&, std::span<std::byte>) override {
+    let_go_.wait_for(std::chrono::seconds(20));
+    return false;
+  }
+  bool write(const PageName&, std::span<const std::byte>) override { return false; }
+  Tier pages() const override { return {.pages_total = 1, .pages_used = 1}; }
+
+ private:
+  const std::shared_future<void> let_go_;
+};
+
+// Nothing else is there to wake the scheduler.
+TEST(Scheduler, ATimeoutEndsARequestThatWaitsForADisk) {
+  FakeEngine engine(info());
+  std::promise<void> let_go;
+  std::promise<TokenEvent> end;
+  const auto scheduler = Scheduler::start(engine, {.max_batch_size = 1, .chunk_size = 8},
+                                          std::make_unique<StuckDisk>(let_go.get_future().share()));
+  Request r = request(9, 5, [&](const TokenEvent& event) { end.set_value(event); });
+  r.timeout_seconds = 0.05;
+  ASSERT_TRUE(scheduler->submit(std::move(r)).ok());
+  auto ended = end.get_future();
+  const bool in_time = ended.wait_for(std::chrono::seconds(10)) == std::future_status::ready;
+  let_go.set_value();
+  ASSERT_TRUE(in_time);
+  EXPECT_EQ(ended.get().error_code, "timeout");
+  scheduler->drain(30.0);
+  EXPECT_EQ(scheduler->stats().steps, 0U) << "it waited for the disk";
+}
+
 template <typename Condition>
 bool comes_true(const Condition& condition) {
   for (int i = 0; i < 2000 && !condition(); ++i) {

@@ -165,16 +165,22 @@ class FakeScheduler : public scheduler::Scheduler {
     Script script;
     int32_t output = 0;
     bool cancelled = false;
+    std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
+
+    bool is_late() const {
+      const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+      return request.timeout_seconds > 0.0 && taken.count() >= request.timeout_seconds;
+    }
   };
 
   void run() {
     std::unique_lock lock(mutex_);
     while (!stop_) {
       const bool all_silent = std::all_of(running_.begin(), running_.end(), [](const Running& r) {
-        return r.script.silent && !r.cancelled;
+        return r.script.silent && !r.cancelled && !r.is_late();
       });
       if (all_silent) {
-        changed_.wait(lock);
+        changed_.wait_for(lock, std::chrono::milliseconds(running_.empty() ? 1000 : 5));
         continue;
       }
       const auto pause = running_.front().script.token_time;
@@ -195,6 +201,9 @@ class FakeScheduler : public scheduler::Scheduler {
     if (r.cancelled) {
       event.finish = FinishReason::kCancelled;
       ++stats_.cancelled;
+    } else if (r.is_late()) {
+      event.finish = FinishReason::kError;
+      event.error_code = "timeout";
     } else if (script.silent) {
       return false;
     } else if (!script.endless && static_cast<size_t>(r.output) >= script.answer.size()) {

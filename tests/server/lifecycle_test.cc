@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "server/key_limit.h"
 #include "server/step_trace.h"
 #include "tests/server/running_server.h"
 
@@ -100,44 +99,27 @@ struct TwoKeys : ServerTest {
   static Options limits() {
     Options options;
     options.api_keys = {"one", "two"};
-    options.max_requests_per_key = 2;
     return options;
   }
   TwoKeys() : ServerTest(limits()) {}
 };
 
-TEST_F(TwoKeys, HaveALimitEach) {
-  scheduler.play({.silent = true});
-  const std::string one = "x-api-key: one\r\n", two = "x-api-key: two\r\n";
-  RawClient first = running.connect(), second = running.connect();
-  first.post(kChat, kHello, one);
-  second.post(kChat, kHello, one);
-  ASSERT_TRUE(scheduler.wait_until([](const auto& s) { return s.running == 2; }));
-  const std::string third = running.post(kChat, kHello, one);
-  EXPECT_EQ(status_of(third), "429");
-  EXPECT_EQ(error_code(third), "too_many_requests");
-  EXPECT_TRUE(has(third, "retry-after: "));
-  scheduler.play({});
-  EXPECT_TRUE(has(running.post(kChat, kHello, two), "Hello"));
-  first.hang_up();
-  ASSERT_TRUE(scheduler.wait_until([](const auto& s) { return s.running == 1; }));
-  std::string again;
-  for (int i = 0; i < 100 && !has(again, "Hello"); ++i) again = running.post(kChat, kHello, one);
-  EXPECT_TRUE(has(again, "Hello"));
-}
-
-TEST(KeyLimit, CountsOnlyWhatRuns) {
-  KeyLimit limit(1, 1);
-  {
-    KeyLimit::Place first = limit.enter(0);
-    const KeyLimit::Place moved = std::move(first);
-    EXPECT_TRUE(moved);
-    EXPECT_FALSE(limit.enter(0));
+// The limits themselves are the scheduler's.
+TEST_F(TwoKeys, AreToldApart) {
+  for (const char* key : {"one", "two", "one"}) {
+    const std::string reply = running.post(kChat, kHello, fmt::format("x-api-key: {}\r\n", key));
+    EXPECT_EQ(status_of(reply), "200");
   }
-  EXPECT_TRUE(limit.enter(0));
-  KeyLimit none(1, 0);
-  const KeyLimit::Place a = none.enter(0), b = none.enter(0);
-  EXPECT_TRUE(a && b);
+  const auto requests = scheduler.submitted();
+  ASSERT_EQ(requests.size(), 3U);
+  EXPECT_NE(requests[0].key, 0U);
+  EXPECT_NE(requests[0].key, requests[1].key);
+  EXPECT_EQ(requests[0].key, requests[2].key);
+  scheduler.refuse_with({.message = "enough", .param = {}, .code = "key_queue_full"});
+  const std::string refused = running.post(kChat, kHello, "x-api-key: one\r\n");
+  EXPECT_EQ(status_of(refused), "429");
+  EXPECT_EQ(error_code(refused), "key_queue_full");
+  EXPECT_TRUE(has(refused, "retry-after: "));
 }
 
 struct SlowReader : ServerTest {

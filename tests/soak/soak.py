@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "build/models/tiny/quant-probe.gguf"
 KEYS = ("first-key", "second-key")
 FLAGS = ["--cache_lens", "1024", "--page_size", "32", "--max_batch_size", "8", "--chunk_size", "48",
-         "--max_queue", "30", "--max_requests_per_key", "20", "--max_new_tokens", "32", "--log_level", "error"]
+         "--max_queue", "30", "--max_running_per_key", "5", "--max_queue_per_key", "12",
+         "--max_new_tokens", "32", "--log_level", "error"]
 PREFIXES = ["You are a helpful assistant. " * 4, "The same long beginning, over and over. " * 6, ""]
 GREEDY = ["count to ten", "a story about a fox", "x" * 200, "why is the sky blue? " * 8]
 GREEDY_TOKENS = 24
