@@ -54,10 +54,11 @@ Core::Core(engine::Engine& engine, const Options& options, PageStore* store)
   slice_owner_.reserve(static_cast<size_t>(options_.max_batch_size));
 }
 
-void Core::add(RequestId id, Request request) {
+void Core::add(RequestId id, Request request, double submitted_at) {
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
   sequence->arrival = ++arrivals_;
+  sequence->submitted_at = submitted_at;
   sequence->tokens = std::move(request.prompt);
   sequence->prompt_tokens = sequence->size();
   const int64_t output = request.max_tokens >= 0 ? request.max_tokens : options_.max_new_tokens;
@@ -65,7 +66,7 @@ void Core::add(RequestId id, Request request) {
       std::min<int64_t>(capacity_, sequence->prompt_tokens + std::max<int64_t>(output, 1)));
   sequence->tokens.reserve(static_cast<size_t>(sequence->max_total));
   if (request.timeout_seconds > 0.0) {
-    sequence->deadline = options_.clock() + request.timeout_seconds;
+    sequence->deadline = submitted_at + request.timeout_seconds;
     first_deadline_ = std::min(first_deadline_, sequence->deadline);
   }
   sequence->request = std::move(request);
@@ -88,7 +89,7 @@ void Core::begin_step() {
 void Core::begin_batch() {
   blocked_ = false;
   begun_ = true;
-  begun_at_ = options_.clock();
+  begun_at_ = now();
   try {
     engine_.begin({.tokens = batch_tokens_, .sequences = slices_});
   } catch (const std::exception& error) {
@@ -119,19 +120,20 @@ void Core::finish_step() {
   begun_ = false;
   ++totals_.steps;
   failures_in_a_row_ = 0;
+  const double ended_at = now();
   const bool prefills = std::any_of(slices_.begin(), slices_.end(),
                                     [](const auto& slice) { return slice.num_tokens > 1; });
   if (prefills) {
-    prefill_speed_.add(static_cast<double>(batch_tokens_.size()), options_.clock() - begun_at_);
+    prefill_speed_.add(static_cast<double>(batch_tokens_.size()), ended_at - begun_at_);
   }
-  advance(result);
+  advance(result, ended_at);
 }
 
 void Core::expire() {
   if (first_deadline_ == Sequence::kNoDeadline) return;
-  const double now = options_.clock();
-  if (now < first_deadline_) return;
-  finish_where([&](const Sequence& s) { return s.deadline <= now; },
+  const double at = now();
+  if (at < first_deadline_) return;
+  finish_where([&](const Sequence& s) { return s.deadline <= at; },
                {.reason = FinishReason::kError,
                 .error = "the request took longer than its timeout allows",
                 .code = "timeout"});
@@ -179,6 +181,7 @@ void Core::admit() {
     std::unique_ptr<Sequence> s = std::move(waiting_[next]);
     waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(next));
     s->may_copy = true;
+    if (s->admitted_at < 0.0) s->admitted_at = now();
     cache_.attach(*s);
     cache_.fetch(*s, prefill_speed_.per_second());
     running_.insert(place_of(running_, *s), std::move(s));
@@ -265,7 +268,7 @@ void Core::build_batch() {
   }
 }
 
-void Core::advance(const engine::StepResult& result) {
+void Core::advance(const engine::StepResult& result, double ended_at) {
   for (size_t i = 0; i < slices_.size(); ++i) {
     Sequence& s = *slice_owner_[i];
     const int32_t before = s.computed;
@@ -275,13 +278,14 @@ void Core::advance(const engine::StepResult& result) {
     totals_.prompt_tokens += static_cast<uint64_t>(
         std::max(0, std::min(s.computed, s.prompt_tokens) - std::min(before, s.prompt_tokens)));
     if (slices_[i].sample && s.end.reason == FinishReason::kNone) {
-      report_token(s, result.tokens[i]);
+      report_token(s, result.tokens[i], ended_at);
     }
   }
   remove_ended();
 }
 
-void Core::report_token(Sequence& s, const engine::SampledToken& sampled) {
+void Core::report_token(Sequence& s, const engine::SampledToken& sampled, double at) {
+  if (s.output_tokens() == 0) s.first_token_at = at;
   s.tokens.push_back(sampled.token);
   ++totals_.generated_tokens;
   TokenEvent event{.token = sampled.token,
@@ -290,7 +294,10 @@ void Core::report_token(Sequence& s, const engine::SampledToken& sampled) {
                    .finish = finish_reason(s, sampled.token),
                    .prompt_tokens = s.prompt_tokens,
                    .cached_tokens = s.cached_tokens,
-                   .output_tokens = s.output_tokens()};
+                   .output_tokens = s.output_tokens(),
+                   .times = {.queued = s.admitted_at - s.submitted_at,
+                             .prefill = s.first_token_at - s.admitted_at,
+                             .decode = at - s.first_token_at}};
   s.ended = event.finish != FinishReason::kNone;
   totals_.finished_stop += event.finish == FinishReason::kStop;
   totals_.finished_length += event.finish == FinishReason::kLength;

@@ -23,8 +23,10 @@ class Core {
   // The most tokens, prompt and output together, that one request may have.
   int32_t capacity() const { return capacity_; }
 
-  // Queues a request whose prompt fits (checked by the caller).
-  void add(RequestId id, Request request);
+  // Of the scheduler's clock; any thread.
+  double now() const { return options_.clock(); }
+  // Queues a request whose prompt fits (checked by the caller) and that was submitted at that time.
+  void add(RequestId id, Request request, double submitted_at);
   // What takes part in a step that was begun ends with it, without its token.
   void cancel(RequestId id);
   void cancel_all();
@@ -33,7 +35,7 @@ class Core {
   // The last step could do nothing: all wait for copies of pages that are under way.
   bool blocked() const { return blocked_; }
   // Until the first deadline that may have to be looked at.
-  double seconds_to_deadline() const { return std::max(first_deadline_ - options_.clock(), 0.0); }
+  double seconds_to_deadline() const { return std::max(first_deadline_ - now(), 0.0); }
   // Begins a step of the engine, if there is anything to run.
   void begin_step();
   bool step_begun() const { return begun_; }
@@ -88,8 +90,8 @@ class Core {
   void begin_batch();
   // Begins copies to lower tiers, unless pages are wanted: a copy holds on to its page.
   void save_some();
-  void advance(const engine::StepResult& result);
-  void report_token(Sequence& sequence, const engine::SampledToken& sampled);
+  void advance(const engine::StepResult& result, double ended_at);
+  void report_token(Sequence& sequence, const engine::SampledToken& sampled, double at);
   FinishReason finish_reason(const Sequence& sequence, TokenId token) const;
   // Frees the running sequences that have ended and moves them to ended_.
   void remove_ended();

@@ -16,6 +16,7 @@ namespace tandem::scheduler {
 struct Submit {
   RequestId id;
   Request request;
+  double at = 0.0;  // by the scheduler's clock
 };
 struct Cancel {
   RequestId id;

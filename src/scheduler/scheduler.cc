@@ -52,7 +52,7 @@ class ThreadedScheduler : public Scheduler {
     if (auto failure = refuse(request)) return *failure;
     const RequestId id = ++last_id_;
     ++unsettled_;
-    mailbox_.post(Submit{id, with_settling(std::move(request))});
+    mailbox_.post(Submit{id, with_settling(std::move(request)), core_.now()});
     return id;
   }
 
@@ -173,13 +173,14 @@ class ThreadedScheduler : public Scheduler {
     step_prefill_tokens_ += static_cast<uint64_t>(record.prefill_tokens);
     step_decode_tokens_ += static_cast<uint64_t>(record.decode_tokens);
     step_seconds_ += static_cast<double>(record.duration_us) * 1e-6;
+    step_sizes_.add(record.prefill_tokens + record.decode_tokens);
     step_log_.add(record);
   }
 
   // Returns whether the thread shall end.
   bool apply(Command& command) {
     if (auto* submit = std::get_if<Submit>(&command)) {
-      core_.add(submit->id, std::move(submit->request));
+      core_.add(submit->id, std::move(submit->request), submit->at);
     } else if (auto* cancel = std::get_if<Cancel>(&command)) {
       core_.cancel(cancel->id);
     }
@@ -247,6 +248,7 @@ class ThreadedScheduler : public Scheduler {
     stats_.step_prefill_tokens = step_prefill_tokens_;
     stats_.step_decode_tokens = step_decode_tokens_;
     stats_.step_seconds = step_seconds_;
+    stats_.step_sizes = step_sizes_;
     running_ = stats_.running;
   }
 
@@ -254,10 +256,11 @@ class ThreadedScheduler : public Scheduler {
   StepLog step_log_;
   uint64_t step_prefill_tokens_ = 0, step_decode_tokens_ = 0;  // of the thread only
   double step_seconds_ = 0.0;
+  StepSizes step_sizes_;
   Mailbox mailbox_;
   std::vector<Command> commands_;           // of the thread only
   const std::unique_ptr<PageStore> store_;  // posts to the mailbox; null: no lower tiers
-  Core core_;                               // of the thread only, but for its capacity
+  Core core_;                               // of the thread only, but for its capacity and clock
   const Options options_;
   const engine::EngineInfo info_;
   std::atomic<bool> accepting_{true};

@@ -34,11 +34,18 @@ struct Options {
   bool prefix_cache = true;            // keep and share the pages of equal beginnings
   Hash128 model_identity = {};         // of all that a page's bytes depend on beside its tokens
   int64_t host_cache_bytes = 0;        // of copies of pages in the host's memory
-  std::function<double()> clock = {};  // seconds; empty: the system's steady clock
+  std::function<double()> clock = {};  // seconds, any thread; empty: the system's steady clock
   // Called once, on the scheduler's thread, when it cannot go on: the engine fails step after step,
   // or something of ours threw. All requests have had their kError by then, and further ones get it
   // at once; the process should end.
   std::function<void(const std::string& what)> on_fatal = {};
+};
+
+// Where a request's time went so far, in seconds.
+struct Times {
+  double queued = 0.0;   // from submission to its first admission
+  double prefill = 0.0;  // from there to its first token, preemption included
+  double decode = 0.0;   // from there to its last one
 };
 
 enum class FinishReason { kNone, kStop, kLength, kCancelled, kError };
@@ -55,6 +62,7 @@ struct TokenEvent {
   int32_t prompt_tokens = 0;
   int32_t cached_tokens = 0;  // of the prompt, not computed again
   int32_t output_tokens = 0;  // so far, this token included
+  Times times = {};           // with a token
 };
 
 struct Request {
@@ -81,6 +89,7 @@ struct Stats {
   uint64_t steps = 0;
   uint64_t step_prefill_tokens = 0;  // of all steps; with what was computed again
   uint64_t step_decode_tokens = 0;
+  StepSizes step_sizes = {};
   double step_seconds = 0.0;
   uint64_t prompt_tokens = 0;  // computed
   uint64_t cached_tokens = 0;  // of prompts, found in the cache

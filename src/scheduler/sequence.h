@@ -36,6 +36,9 @@ struct Sequence {
   Request request;
   uint64_t arrival = 0;  // its place among all requests
   double deadline = kNoDeadline;
+  double submitted_at = 0.0;  // by the scheduler's clock, as the next two
+  double admitted_at = -1.0;  // first; negative: not yet
+  double first_token_at = 0.0;
   std::vector<TokenId> tokens;
   int32_t prompt_tokens = 0;
   int32_t max_total = 0;  // tokens at which it ends with kLength

@@ -2,6 +2,7 @@
 // scheduler's thread writes and others copy.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <mutex>
@@ -19,6 +20,19 @@ struct StepRecord {
   int32_t running = 0;         // afterwards
   int32_t waiting = 0;
   int32_t pages_free = 0;
+};
+
+// How many steps had how many tokens.
+struct StepSizes {
+  // The most tokens of each class; the last class is for more.
+  static constexpr std::array<int32_t, 13> kBounds = {1,   8,    16,   32,   64,   128,  256,
+                                                      512, 1024, 2048, 4096, 8192, 16384};
+  std::array<uint64_t, kBounds.size() + 1> steps = {};
+
+  void add(int32_t tokens) {
+    ++steps[static_cast<size_t>(std::lower_bound(kBounds.begin(), kBounds.end(), tokens) -
+                                kBounds.begin())];
+  }
 };
 
 class StepLog {

@@ -143,6 +143,7 @@ std::string Generation::advance(const EventQueue::Item& item) {
     --open_;
     if (track.choice.ended_early()) serving_.scheduler.cancel(track.id);
     serving_.metrics.saw_finish(track.choice.finish_reason());
+    serving_.metrics.saw_times(item.event.times);
   }
   std::string text;
   if (request_.stream) {

@@ -17,14 +17,18 @@ namespace {
 using Labels = prometheus::Labels;
 using Buckets = prometheus::Histogram::BucketBoundaries;
 
+// vLLM's bounds; between tokens with some below its first one.
 const Buckets kTokenBuckets = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1,
-                               0.15,  0.2,    0.3,   0.4,  0.5,   0.75, 1.0,   2.5};
-const Buckets kFirstTokenBuckets = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06,  0.08,
-                                    0.1,   0.25,  0.5,  0.75, 1.0,  2.5,   5.0,
-                                    7.5,   10.0,  20.0, 40.0, 80.0, 160.0, 320.0};
-const Buckets kRequestBuckets = {0.1,  0.3,  0.5,   0.8,   1.0,   1.5,   2.0,
-                                 2.5,  5.0,  10.0,  15.0,  20.0,  30.0,  40.0,
-                                 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0};
+                               0.15,  0.2,    0.3,   0.4,  0.5,   0.75, 1.0,   2.5,
+                               5.0,   7.5,    10.0,  20.0, 40.0,  80.0};
+const Buckets kFirstTokenBuckets = {0.001, 0.005, 0.01, 0.02,  0.04,  0.06,  0.08, 0.1,
+                                    0.25,  0.5,   0.75, 1.0,   2.5,   5.0,   7.5,  10.0,
+                                    20.0,  40.0,  80.0, 160.0, 640.0, 2560.0};
+const Buckets kRequestBuckets = {0.3,  0.5,   0.8,   1.0,   1.5,   2.0,    2.5,
+                                 5.0,  10.0,  15.0,  20.0,  30.0,  40.0,   50.0,
+                                 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0};
+const Buckets kStepBuckets(scheduler::StepSizes::kBounds.begin(),
+                           scheduler::StepSizes::kBounds.end());
 
 const Buckets kLengthBuckets = {1,   2,    5,    10,   20,    50,    100,   200,
                                 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
@@ -116,6 +120,43 @@ struct Metrics::Instruments {
   prometheus::Histogram& request = histogram("vllm:e2e_request_latency_seconds",
                                              "From the request to its last token", kRequestBuckets);
 
+  prometheus::Histogram& queue_time =
+      histogram("vllm:request_queue_time_seconds", "From submission to admission", kRequestBuckets);
+  prometheus::Histogram& prefill_time = histogram(
+      "vllm:request_prefill_time_seconds", "From admission to the first token", kRequestBuckets);
+  prometheus::Histogram& decode_time = histogram(
+      "vllm:request_decode_time_seconds", "From the first token to the last", kRequestBuckets);
+  prometheus::Histogram& inference_time = histogram(
+      "vllm:request_inference_time_seconds", "From admission to the last token", kRequestBuckets);
+  prometheus::Histogram& step_tokens =
+      histogram("vllm:iteration_tokens_total", "Tokens of a step of the engine", kStepBuckets);
+
+  // Brings counters to the scheduler's totals, unless those are older than what another caller had.
+  void raise_totals(const scheduler::Stats& stats) {
+    if (stats.steps < seen.steps) return;
+    const auto raise = [](prometheus::Counter& counter, auto total) {
+      counter.Increment(static_cast<double>(total) - counter.Value());
+    };
+    raise(steps, stats.steps);
+    raise(step_seconds, stats.step_seconds);
+    raise(step_prefill, stats.step_prefill_tokens);
+    raise(step_decode, stats.step_decode_tokens);
+    raise(prompt_tokens, stats.prompt_tokens);
+    raise(generated_tokens, stats.generated_tokens);
+    raise(preemptions, stats.preemptions);
+    raise(timed_out, stats.timed_out);
+    std::vector<double> more;
+    for (size_t i = 0; i < stats.step_sizes.steps.size(); ++i) {
+      more.push_back(static_cast<double>(stats.step_sizes.steps[i] - seen.step_sizes.steps[i]));
+    }
+    step_tokens.ObserveMultiple(more, static_cast<double>(tokens_of(stats) - tokens_of(seen)));
+    seen = stats;
+  }
+  static uint64_t tokens_of(const scheduler::Stats& stats) {
+    return stats.step_prefill_tokens + stats.step_decode_tokens;
+  }
+  scheduler::Stats seen;
+
   // Its labels, of which the page's size is known with the first statistics, are the message.
   void set_cache_config(const scheduler::Stats& stats) {
     if (has_cache_config || stats.pages_total == 0) return;
@@ -156,6 +197,13 @@ void Metrics::saw_finish(const std::string& reason) {
   instruments_->finished.Add(labels).Increment();
 }
 
+void Metrics::saw_times(const scheduler::Times& times) {
+  instruments_->queue_time.Observe(times.queued);
+  instruments_->prefill_time.Observe(times.prefill);
+  instruments_->decode_time.Observe(times.decode);
+  instruments_->inference_time.Observe(times.prefill + times.decode);
+}
+
 void Metrics::saw_answer(double seconds, double first_token_seconds, const Usage& usage) {
   instruments_->request.Observe(seconds);
   instruments_->prompt_length.Observe(static_cast<double>(usage.prompt_tokens));
@@ -187,17 +235,7 @@ std::string Metrics::text(const scheduler::Stats& stats) {
   set_tier(m.host, stats.tiers.host.pages_total, stats.tiers.host.pages_used);
   set_tier(m.disk, stats.tiers.disk.pages_total, stats.tiers.disk.pages_used);
   m.set_cache_config(stats);
-  const auto raise = [](prometheus::Counter& counter, auto total) {
-    counter.Increment(static_cast<double>(total) - counter.Value());
-  };
-  raise(m.steps, stats.steps);
-  raise(m.step_seconds, stats.step_seconds);
-  raise(m.step_prefill, stats.step_prefill_tokens);
-  raise(m.step_decode, stats.step_decode_tokens);
-  raise(m.prompt_tokens, stats.prompt_tokens);
-  raise(m.generated_tokens, stats.generated_tokens);
-  raise(m.preemptions, stats.preemptions);
-  raise(m.timed_out, stats.timed_out);
+  m.raise_totals(stats);
   return prometheus::TextSerializer().Serialize(m.registry.Collect()) + process_metrics();
 }
 

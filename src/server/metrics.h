@@ -17,7 +17,8 @@ class Metrics {
   // From any thread.
   void saw_first_token(double seconds_since_request);
   void saw_next_token(double seconds_since_token);
-  void saw_finish(const std::string& reason);  // of one choice
+  void saw_finish(const std::string& reason);     // of one choice
+  void saw_times(const scheduler::Times& times);  // of one choice that was finished
   // The time of the first token counts from the request too.
   void saw_answer(double seconds_since_request, double first_token_seconds, const Usage& usage);
   void saw_disconnect();

@@ -60,7 +60,9 @@ VLLM_NAMES = """num_requests_running num_requests_waiting kv_cache_usage_perc gp
 prefix_cache_queries_total prefix_cache_hits_total num_preemptions_total prompt_tokens_total
 generation_tokens_total time_to_first_token_seconds inter_token_latency_seconds
 time_per_output_token_seconds e2e_request_latency_seconds request_success_total cache_config_info
-request_prompt_tokens request_generation_tokens""".split()
+request_prompt_tokens request_generation_tokens request_queue_time_seconds
+request_prefill_time_seconds request_decode_time_seconds request_inference_time_seconds
+iteration_tokens_total""".split()
 
 
 def test_vllms_names_are_there_with_the_models(tiny):
@@ -69,6 +71,25 @@ def test_vllms_names_are_there_with_the_models(tiny):
     for line in tiny.get("/metrics").text.splitlines():
         if line.startswith("vllm:"):
             assert 'model_name="' in line
+
+
+def test_histograms_tell_where_time_and_tokens_went(tiny):
+    names = ("vllm:request_queue_time_seconds", "vllm:request_prefill_time_seconds", "vllm:request_decode_time_seconds",
+             "vllm:request_inference_time_seconds", "vllm:e2e_request_latency_seconds")
+    tiny.wait_until_idle()
+    before = {name: (tiny.metric(name + "_count"), tiny.metric(name + "_sum")) for name in names}
+    steps, tokens = (tiny.metric("vllm:iteration_tokens_total" + part) for part in ("_count", "_sum"))
+    assert complete(tiny, max_tokens=50).status_code == 200
+    took = {}
+    for name in names:
+        assert tiny.metric(name + "_count") == before[name][0] + 1
+        took[name] = tiny.metric(name + "_sum") - before[name][1]
+    queued, prefill, decode, inference, whole = (took[name] for name in names)
+    assert queued >= 0 and prefill > 0 and decode > 0
+    assert inference == pytest.approx(prefill + decode)
+    assert queued + inference < whole
+    assert tiny.metric("vllm:iteration_tokens_total_count") - steps == tiny.metric("tandem:steps_total") - steps >= 50
+    assert tiny.metric("vllm:iteration_tokens_total_sum") - tokens >= 51
 
 
 def test_top_prints_one_picture(tiny):

@@ -193,6 +193,22 @@ TEST(Core, CancelsWhileAStepRuns) {
   }
 }
 
+TEST(Core, TellsWhereTheTimeWent) {
+  Harness h(small_engine(), {.max_batch_size = 1, .chunk_size = 8});
+  h.add(1, 16, 3, 3);  // two steps of its prompt, two more tokens
+  h.add(2, 4, 1, 1);
+  h.engine.now += 0.5;
+  while (!h.core.idle()) h.step();
+  const Times& first = h.outcomes[1].times;
+  EXPECT_DOUBLE_EQ(first.queued, 0.5);
+  EXPECT_NEAR(first.prefill, 16 * FakeEngine::kSecondsPerToken, 1e-9);
+  EXPECT_NEAR(first.decode, 2 * FakeEngine::kSecondsPerToken, 1e-9);
+  const Times& second = h.outcomes[2].times;
+  EXPECT_NEAR(second.queued, 0.5 + 18 * FakeEngine::kSecondsPerToken, 1e-9);
+  EXPECT_NEAR(second.prefill, 4 * FakeEngine::kSecondsPerToken, 1e-9);
+  EXPECT_DOUBLE_EQ(second.decode, 0.0);
+}
+
 TEST(Core, TimeoutsWhileAStepRuns) {
   Harness h(small_engine(), {.max_batch_size = 1, .chunk_size = 16});
   for (RequestId id = 1; id <= 2; ++id) {

@@ -22,6 +22,7 @@ struct Outcome {
   int events_after_end = 0;
   int first_step = -1;
   int32_t cached_tokens = 0;
+  Times times = {};
 };
 
 class Harness {
@@ -42,9 +43,10 @@ class Harness {
       o.finish = event.finish;
       o.error_code = event.error_code;
       o.cached_tokens = event.cached_tokens;
+      if (event.token >= 0) o.times = event.times;
     };
     requests[id] = request;
-    core.add(id, std::move(request));
+    core.add(id, std::move(request), core.now());
   }
 
   // A prompt that no other id begins like.

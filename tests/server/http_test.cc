@@ -104,25 +104,43 @@ TEST(Metrics, ShowsSchedulerAndRequests) {
   metrics.saw_finish("stop");
   metrics.saw_answer(1.0, 0.25, {.prompt_tokens = 10, .completion_tokens = 2, .cached_tokens = 4});
   metrics.saw_disconnect();
-  metrics.text({.generated_tokens = 3});
+  metrics.saw_times({.queued = 0.4, .prefill = 2.0, .decode = 3.0});
+  metrics.text({.steps = 2, .generated_tokens = 3});
+  scheduler::StepSizes sizes;
+  for (const int tokens : {1, 8, 9, 20000}) sizes.add(tokens);
   const std::string text = metrics.text({.running = 2,
                                          .waiting = 1,
                                          .pages_total = 8,
                                          .pages_free = 6,
+                                         .steps = 4,
+                                         .step_prefill_tokens = 20017,
+                                         .step_decode_tokens = 1,
+                                         .step_sizes = sizes,
                                          .prompt_tokens = 11,
                                          .generated_tokens = 5});
   EXPECT_NE(text.find("\nprocess_open_fds "), std::string::npos);
   const std::string label = "{model_name=\"m\\\"1\"}";
   for (const std::string& line :
-       {"vllm:num_requests_running" + label + " 2", "vllm:num_requests_waiting" + label + " 1",
-        "vllm:kv_cache_usage_perc" + label + " 0.25", "tandem:kv_pages_total" + label + " 8",
-        "tandem:kv_pages_free" + label + " 6", "vllm:prompt_tokens_total" + label + " 11",
+       {"vllm:num_requests_running" + label + " 2",
+        "vllm:num_requests_waiting" + label + " 1",
+        "vllm:kv_cache_usage_perc" + label + " 0.25",
+        "tandem:kv_pages_total" + label + " 8",
+        "tandem:kv_pages_free" + label + " 6",
+        "vllm:prompt_tokens_total" + label + " 11",
         "vllm:generation_tokens_total" + label + " 5",
         "tandem:requests_cancelled_total" + label + " 1",
         "vllm:prefix_cache_hits_total" + label + " 4",
         "vllm:time_to_first_token_seconds_count" + label + " 1",
         "vllm:inter_token_latency_seconds_count" + label + " 1",
         "vllm:e2e_request_latency_seconds_count" + label + " 1",
+        "vllm:request_queue_time_seconds_sum" + label + " 0.4",
+        "vllm:request_prefill_time_seconds_sum" + label + " 2",
+        "vllm:request_decode_time_seconds_sum" + label + " 3",
+        "vllm:request_inference_time_seconds_sum" + label + " 5",
+        "vllm:iteration_tokens_total_count" + label + " 4",
+        "vllm:iteration_tokens_total_sum" + label + " 20018",
+        std::string("vllm:iteration_tokens_total_bucket{model_name=\"m\\\"1\",le=\"8\"} 2"),
+        std::string("vllm:iteration_tokens_total_bucket{model_name=\"m\\\"1\",le=\"16384\"} 3"),
         std::string(
             "vllm:request_success_total{finished_reason=\"stop\",model_name=\"m\\\"1\"} 2")}) {
     EXPECT_NE(text.find("\n" + line + "\n"), std::string::npos) << line << "\n" << text;
