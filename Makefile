@@ -21,7 +21,7 @@ empty :=
 space := $(empty) $(empty)
 one_of = '^($(subst $(space),|,$(1)))$$'
 
-FUZZ_TARGETS = gguf jinja json_body http encode output
+FUZZ_TARGETS = gguf jinja json_body http encode output records
 FUZZ_SECONDS ?= 120
 
 .PHONY: help run build test bench asan tsan gpu fuzz soak nightly docs format setup clean

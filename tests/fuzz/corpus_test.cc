@@ -38,6 +38,7 @@ TEST(Corpus, JsonBody) { run_corpus("json_body", json_body); }
 TEST(Corpus, Http) { run_corpus("http", http); }
 TEST(Corpus, Encode) { run_corpus("encode", encode); }
 TEST(Corpus, Output) { run_corpus("output", output); }
+TEST(Corpus, Records) { run_corpus("records", records); }
 
 }  // namespace
 }  // namespace tandem::fuzz

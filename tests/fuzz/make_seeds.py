@@ -203,6 +203,33 @@ def write_output():
         write("output", f"format-{number}", choice + b"\x03" + text.encode())
 
 
+def write_records():
+    """Damages to files of the disk cache, each with the store alone and with a scheduler."""
+    overwrite, cut, append, replace, swap, remove, rename, seal = range(8)
+
+    def damage(file, what, offset=0, data=b""):
+        return struct.pack("<BBHB", file, what, offset, len(data)) + data
+
+    damages = {
+        "none": b"",
+        "contents": damage(1, overwrite, 4100, b"\0"),
+        "magic": damage(0, overwrite, 0, b"X"),
+        "version": damage(0, overwrite, 8, b"\2") + damage(0, seal),
+        "owner": damage(2, overwrite, 16, b"\7") + damage(2, seal),
+        "length": damage(1, overwrite, 48, b"\xff" * 7) + damage(1, seal),
+        "cut": damage(0, cut, 4096) + damage(1, cut, 4110) + damage(2, cut, 70) + damage(3, cut),
+        "longer": damage(1, append, 0, b"more"),
+        "replaced": damage(1, replace, 0, b"no record"),
+        "swapped": damage(0, swap, 1) + damage(2, swap, 3),
+        "removed": damage(1, remove) + damage(1, remove),
+        "renamed": damage(0, rename, 0, b"ab" + b"0123456789abcdef" * 2) + damage(1, rename, 0, b"abx"),
+        "elsewhere": damage(0, rename, 0, b"no folder of records"),
+    }
+    for name, data in damages.items():
+        write("records", name, b"\0" + data)
+        write("records", name + "-served", b"\1" + data)
+
+
 if __name__ == "__main__":
     write_gguf()
     write_jinja()
@@ -210,3 +237,4 @@ if __name__ == "__main__":
     write_http()
     write_encode()
     write_output()
+    write_records()

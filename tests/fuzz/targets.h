@@ -18,6 +18,7 @@ void json_body(Bytes bytes);  // the body of a chat or text completion
 void http(Bytes bytes);       // what a client sends over a connection
 void encode(Bytes bytes);     // what users write, through the tokenizers
 void output(Bytes bytes);     // what a model says, in pieces
+void records(Bytes bytes);    // damages to the disk cache's files
 
 inline std::string_view text_of(Bytes bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
