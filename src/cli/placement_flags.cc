@@ -2,10 +2,12 @@
 #include "cli/placement_flags.h"
 
 #include <array>
+#include <charconv>
 #include <string_view>
 
 #include <CLI/CLI.hpp>
 
+#include "base/error.h"
 #include "cli/flags.h"
 #include "cli/support.h"
 
@@ -21,6 +23,18 @@ constexpr std::array<Spelling, 4> kSpellings = {{{"-ot", "--override-tensor"},
                                                  {"-ncmoe", "--n-cpu-moe"},
                                                  {"-cmoe", "--cpu-moe"},
                                                  {"-ngl", "--n-gpu-layers"}}};
+
+int parse_streaming(const std::string& text) {
+  if (text == "auto") return engine::Options::kMeasured;
+  if (text == "off") return engine::Options::kNever;
+  int tokens = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), tokens);
+  if (error != std::errc() || end != text.data() + text.size() || tokens < 0 || tokens > 1 << 16) {
+    throw Error("--stream_experts {}: known are auto, off and a number of tokens up to {}", text,
+                1 << 16);
+  }
+  return tokens;
+}
 
 }  // namespace
 
@@ -81,11 +95,12 @@ void add_device_options(CLI::App& verb, engine::Options& options) {
                   "changes results (0: none)")
       ->check(CLI::Range(0, 64))
       ->capture_default_str();
-  verb.add_option(flag("stream_experts"), options.stream_experts,
-                  "steps of at least so many tokens copy the CPU's experts to the GPU and run them "
-                  "there (0: none)")
-      ->check(CLI::Range(0, 65536))
-      ->capture_default_str();
+  verb.add_option_function<std::string>(
+          flag("stream_experts"),
+          [&options](const std::string& value) { options.stream_experts = parse_streaming(value); },
+          "prompts copy the CPU's experts to the GPU and run them there: auto, in steps of so many "
+          "tokens that it is quicker, as measured at start; off; or in steps of at least N tokens")
+      ->default_str("auto");
 }
 
 }  // namespace tandem::cli

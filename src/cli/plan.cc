@@ -224,7 +224,8 @@ json::object to_json(const Report& r, const Alternative& a) {
                                  {"tokens_per_second", line.prediction.tokens_per_second},
                                  {"cpu_seconds", line.prediction.cpu},
                                  {"gpu_seconds", line.prediction.gpu},
-                                 {"hand_off_seconds", line.prediction.hand_offs}});
+                                 {"hand_off_seconds", line.prediction.hand_offs},
+                                 {"copy_seconds", line.prediction.copies}});
   }
   json::object out = {{"name", a.name},
                       {"summary", a.plan.summary()},

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/error.h"
-#include "engine/expert_streaming.h"
 #include "engine/kv_cache.h"
 #include "engine/sizes.h"
 #include "platform/topology.h"
@@ -80,12 +79,13 @@ void require_deferrable(const models::MoeConfig& moe, const std::vector<Device>&
 }  // namespace
 
 GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique_ptr<ops::Gpu> gpu,
-                     const std::vector<Device>& experts)
+                     const Plan& plan)
     : gpu_(std::move(gpu)),
       pool_({.threads = options.threads, .pin = true, .numa = options.numa}),
       decoder_(models::create_decoder(
           file, std::max(options.max_step_tokens, options.max_step_sequences),
-          {.gpu = gpu_.get(), .experts = experts, .nodes = pool_.nodes()})),
+          {.gpu = gpu_.get(), .experts = plan.experts, .nodes = pool_.nodes()})),
+      streaming_(*gpu_, *decoder_, plan, largest_expert_layer_bytes(file)),
       form_(cache_form(*decoder_, options, Device::kCuda)),
       info_(make_info(*decoder_, options, Device::kCuda)),
       workspace_(take(*gpu_,
@@ -100,14 +100,10 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                .workspace = workspace_,
                .gpu = gpu_.get(),
                .host_workspace = &host_workspace_},
-      stream_from_(options.stream_experts),
-      expert_layer_bytes_(some_on(Device::kCpu, decoder_->config().moe, experts)
-                              ? largest_expert_layer_bytes(file)
-                              : 0),
       graph_rows_(graph_rows(info_.max_step_sequences)),
       outputs_(info_) {
   require_host_memory(*decoder_, options);
-  require_deferrable(decoder_->config().moe, experts, options);
+  require_deferrable(decoder_->config().moe, plan.experts, options);
   const auto logits =
       static_cast<size_t>(info_.max_step_sequences) * static_cast<size_t>(info_.vocab_size);
   device_logits_ = reinterpret_cast<float*>(take(*gpu_, logits * sizeof(float), "logits").data());
@@ -122,7 +118,7 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                  .max_sequences = info_.max_step_sequences,
                  .max_pages = static_cast<int>(most_pages),
                  .host_expert_width = decoder_->config().hidden,
-                 .host_experts_used = some_on(Device::kCpu, decoder_->config().moe, experts)
+                 .host_experts_used = some_on(Device::kCpu, decoder_->config().moe, plan.experts)
                                           ? decoder_->config().moe.routing.used
                                           : 0,
                  .deferred_experts = options.defer_experts});
@@ -133,9 +129,8 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
 void GpuEngine::load_weights(const std::function<void(int64_t bytes)>& on_bytes) {
   ops::Context host{pool_, context_.cpu, host_workspace_};
   decoder_->load(host, on_bytes);
-  if (stream_from_ == 0 || expert_layer_bytes_ == 0) return;
-  locked_weights_ = gpu_->lock(decoder_->weight_memory());
-  gpu_->stream_experts_from(stream_from_, expert_layer_bytes_);
+  const platform::ThreadPool::Burst burst(pool_);
+  streaming_.begin(context_, info_);
 }
 
 void GpuEngine::lay_out(const Batch& batch) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/expert_streaming.h"
 #include "engine/gpu_sampler.h"
 #include "engine/load.h"
 #include "engine/output_rows.h"
@@ -19,7 +20,7 @@ class GpuEngine : public LocalEngine {
  public:
   // Throws Error for a model that the GPU has no kernels for or that does not fit.
   GpuEngine(const gguf::File& file, const Options& options, std::unique_ptr<ops::Gpu> gpu,
-            const std::vector<Device>& experts);
+            const Plan& plan);
   void load_weights(const std::function<void(int64_t bytes)>& on_bytes);
   // Captures the graphs of steps that only generate; after load_weights().
   void capture_graphs();
@@ -54,15 +55,13 @@ class GpuEngine : public LocalEngine {
   std::unique_ptr<ops::Gpu> gpu_;  // outlives all that lies on it
   platform::ThreadPool pool_;
   std::unique_ptr<models::Decoder> decoder_;
+  ExpertStreaming streaming_;
   ops::KvLayer form_;
   EngineInfo info_;
   ops::Workspace workspace_;       // on the GPU
   ops::Workspace host_workspace_;  // for experts in host memory
   std::vector<ops::KvLayer> cache_;
   ops::Context context_;
-  int stream_from_;  // tokens of a step; 0: experts are never streamed
-  int64_t expert_layer_bytes_;
-  std::shared_ptr<void> locked_weights_;  // of the decoder
 
   std::vector<ops::GpuStepLayout::Sequence> sequences_;  // [B]
   std::vector<int> graph_rows_;                          // ascending

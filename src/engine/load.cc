@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/cpu_engine.h"
+#include "engine/expert_streaming.h"
 #include "engine/gpu_engine.h"
 #include "engine/plan_for.h"
 #include "gguf/file.h"
@@ -66,6 +67,10 @@ PlanRequest request_for(const gguf::File& file, const models::ModelConfig& confi
   request.cache_tokens = options.cache_tokens;
   request.cache_is_fixed = options.cache_is_fixed;
   request.other_host_bytes = options.other_memory_bytes;
+  request.stream_from = std::max(options.stream_experts, 0);
+  if (options.stream_experts != Options::kNever) {
+    request.stream_buffer_bytes = 2 * largest_expert_layer_bytes(file);
+  }
   return request;
 }
 
@@ -103,7 +108,7 @@ std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& asked) 
   Options options = asked;
   options.cache_tokens = plan.cache_tokens;
   if (plan.on_gpu) {
-    auto engine = std::make_unique<GpuEngine>(file, options, std::move(planned.gpu), plan.experts);
+    auto engine = std::make_unique<GpuEngine>(file, options, std::move(planned.gpu), plan);
     load_weights(*engine, options);
     if (options.use_cuda_graph) {
       if (options.on_progress) options.on_progress(1.0, "capturing graphs");

@@ -28,10 +28,12 @@ struct Options {
   std::string device = "auto";        // "cpu", "cuda", or "auto": the GPU where there is one
   models::PlacementWishes placement;  // what of the model has to be where
   int defer_experts = 0;              // of each token's on the CPU, added a layer later
-  int stream_experts = 0;             // least tokens of a step that copies them to the GPU; 0: none
-  int64_t gpu_memory_bytes = 0;       // behave as on a GPU with no more; 0: all of it
-  bool use_cuda_graph = true;         // replay captured steps of generation (--use_cuda_graph)
-  std::string cpu_isa;                // "", "generic", "avx2", "avx512", "amx"
+  // Least tokens of a step that copies experts in host memory to the GPU: a number, or
+  static constexpr int kMeasured = -1, kNever = 0;
+  int stream_experts = kMeasured;
+  int64_t gpu_memory_bytes = 0;  // behave as on a GPU with no more; 0: all of it
+  bool use_cuda_graph = true;    // replay captured steps of generation (--use_cuda_graph)
+  std::string cpu_isa;           // "", "generic", "avx2", "avx512", "amx"
   int32_t cache_tokens =
       32768;  // KV tokens shared by all requests (--cache_lens), rounded up to pages
   bool cache_is_fixed = true;      // else fewer tokens are taken when so many do not fit the GPU

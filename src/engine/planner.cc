@@ -23,6 +23,20 @@ void count_expert_layers(const ModelSizes& model, Plan& plan) {
   }
 }
 
+// Layers whose experts, in host memory, the GPU may run out of its buffers.
+std::vector<bool> streamed_layers(const ModelSizes& model, const PlanRequest& request,
+                                  const Plan& plan) {
+  std::vector<bool> streamed(model.layers.size());
+  if (!plan.on_gpu || request.stream_buffer_bytes == 0) return streamed;
+  for (size_t i = 0; i < streamed.size(); ++i) {
+    const LayerSizes& layer = model.layers[i];
+    const bool kept = i < request.fixed.cpu_prefill.size() && request.fixed.cpu_prefill[i];
+    streamed[i] = layer.experts_bytes > 0 && plan.experts[i] == Device::kCpu && !kept &&
+                  layer.without_gpu_kernels.empty();
+  }
+  return streamed;
+}
+
 Plan sized(const ModelSizes& model, const PlanRequest& request, bool on_gpu,
            std::vector<Device> experts, int32_t cache_tokens) {
   Plan plan;
@@ -35,6 +49,9 @@ Plan sized(const ModelSizes& model, const PlanRequest& request, bool on_gpu,
   main.cache = int64_t{cache_tokens} * model.cache_bytes_per_token;
   plan.host.work = model.host_work_bytes + request.other_host_bytes;
   if (on_gpu) plan.gpu.work = model.gpu_work_bytes;
+  plan.streamed = streamed_layers(model, request, plan);
+  plan.stream_from = request.stream_from;
+  if (plan.streams()) plan.gpu.work += request.stream_buffer_bytes;
   return plan;
 }
 
@@ -83,9 +100,19 @@ std::string why_cpu(const PlanRequest& request) {
   return request.fixed.cpu_only ? "all tensors are wanted there" : request.no_gpu;
 }
 
-// The experts of further layers, from the last on, while there is room.
+// The experts of further layers, from the last on, while there is room. All of them take no
+// buffers, so they may fit where all but one do not.
 void add_experts(const ModelSizes& model, const PlanRequest& request, Plan& plan) {
   std::vector<Device> experts = plan.experts;
+  for (size_t i = 0; i < experts.size(); ++i) {
+    if (is_open(model, request, i)) experts[i] = Device::kCuda;
+  }
+  Plan all = sized(model, request, true, experts, plan.cache_tokens);
+  if (all.gpu.total() <= *request.gpu_bytes) {
+    plan = std::move(all);
+    return;
+  }
+  experts = plan.experts;
   for (size_t i = experts.size(); i-- > 0;) {
     if (!is_open(model, request, i)) continue;
     experts[i] = Device::kCuda;
@@ -123,7 +150,16 @@ Plan plan_with_experts(const ModelSizes& model, const PlanRequest& request, int 
   return sized(model, request, true, std::move(experts), request.cache_tokens);
 }
 
-Plan make_plan(const ModelSizes& model, const PlanRequest& request) {
+bool fits_with_buffers(const ModelSizes& model, const PlanRequest& request) {
+  return sized(model, request, true, fewest(model, request), request.cache_tokens).gpu.total() <=
+         request.gpu_bytes.value_or(0);
+}
+
+Plan make_plan(const ModelSizes& model, const PlanRequest& asked) {
+  PlanRequest request = asked;
+  if (request.stream_from == 0 && !fits_with_buffers(model, request)) {
+    request.stream_buffer_bytes = 0;
+  }
   const bool wants_cpu = request.device == "cpu" || request.fixed.cpu_only;
   if (wants_cpu || !request.gpu_bytes) {
     if (request.fixed.needs_gpu) {
@@ -154,14 +190,20 @@ Plan make_plan(const ModelSizes& model, const PlanRequest& request) {
       return plan_on_cpu(model, without);
     }
     throw Error(
-        "the GPU is too small: {}; take a smaller --cache_lens or --chunk_size{}, or "
+        "the GPU is too small: {}; take a smaller --cache_lens or --chunk_size{}{}, or "
         "--device cpu",
-        text, plan.gpu.experts > 0 ? ", --cpu_moe or a larger --n-cpu-moe" : "");
+        text, plan.streams() ? ", --stream_experts off" : "",
+        plan.gpu.experts > 0 ? ", --cpu_moe or a larger --n-cpu-moe" : "");
   }
   add_experts(model, request, plan);
   if (plan.expert_layers_on_gpu < plan.expert_layers) {
     plan.reason = fmt::format("{:.2f} of {:.2f} GB of the GPU are taken", gb(plan.gpu.total()),
                               gb(available));
+    if (asked.stream_buffer_bytes > request.stream_buffer_bytes) {
+      plan.reason += fmt::format(
+          "; no room for the {:.2f} GB of two buffers, so prompts' experts stay on the CPU",
+          gb(asked.stream_buffer_bytes));
+    }
   }
   return plan;
 }

@@ -3,6 +3,7 @@
 // engine/prediction.h's.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -35,6 +36,9 @@ struct PlanRequest {
   // Free memory of the GPU that runs the model; none: there is no such GPU.
   std::optional<int64_t> gpu_bytes;
   std::string no_gpu;  // why
+  // Of both buffers that experts in host memory are copied to for prompts; 0: none are.
+  int64_t stream_buffer_bytes = 0;
+  int stream_from = 0;  // the user's number of tokens: buffers have to fit; 0: as it is measured
 };
 
 struct Plan {
@@ -43,9 +47,16 @@ struct Plan {
   int expert_layers_on_gpu = 0;
   int expert_layers = 0;
   int32_t cache_tokens = 0;
+  // [L] whose experts may be copied to the GPU for prompts, and from how many tokens on; 0: where
+  // that is quicker.
+  std::vector<bool> streamed;
+  int stream_from = 0;
   MemoryUse gpu, host;
   std::string reason;  // one line: why this and not more
 
+  bool streams() const {
+    return std::find(streamed.begin(), streamed.end(), true) != streamed.end();
+  }
   // "all weights on the GPU", ...
   std::string summary() const;
 };

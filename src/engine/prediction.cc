@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace tandem::engine {
 namespace {
@@ -41,6 +42,8 @@ constexpr double kGpuLayerSeconds = 30e-6;
 constexpr double kGpuLayerTokenSeconds = 5e-6;  // of a step that generates
 // Activations to the host and back, two flags (docs/hybrid-execution.md).
 constexpr double kHandOffSeconds = 25e-6;
+// Of the speed of a copy from page-locked memory, a prompt's layers of experts one after the other.
+constexpr double kUpload = 0.95;
 // Above so many tokens a step is a prompt's.
 constexpr double kPromptTokens = 32.0;
 
@@ -86,15 +89,37 @@ class Clock {
                cpu_time(experts, layer.experts, tokens);
       return;
     }
-    p.gpu += kGpuLayerSeconds + gpu_time(fixed, layer.fixed, tokens);
+    const double before = kGpuLayerSeconds + gpu_time(fixed, layer.fixed, tokens);
+    p.gpu += before;
     if (tokens <= kPromptTokens) p.gpu += kGpuLayerTokenSeconds * tokens;
     if (layer.experts_bytes == 0) return;
+    const double on_gpu = gpu_time(experts, layer.experts, tokens);
     if (plan_.experts[i] == Device::kCuda) {
-      p.gpu += gpu_time(experts, layer.experts, tokens);
+      p.gpu += on_gpu;
+      return;
+    }
+    const double on_cpu = cpu_time(experts, layer.experts, tokens) + kHandOffSeconds;
+    const double wait = copy_wait(i, tokens, before + on_gpu);
+    const bool streams =
+        plan_.stream_from > 0 ? tokens >= plan_.stream_from : on_gpu + wait < on_cpu;
+    if (streams && std::isfinite(wait)) {
+      p.gpu += on_gpu;
+      p.copies += wait;
     } else {
-      p.cpu += cpu_time(experts, layer.experts, tokens);
+      p.cpu += on_cpu - kHandOffSeconds;
       p.hand_offs += kHandOffSeconds;
     }
+  }
+
+  // Of a layer's copy, what its computing does not hide; without end where none is made.
+  double copy_wait(size_t i, double tokens, double computing) const {
+    if (i >= plan_.streamed.size() || !plan_.streamed[i] || tokens <= kPromptTokens ||
+        machine_.gpu_upload == 0.0) {
+      return std::numeric_limits<double>::infinity();
+    }
+    const double copy =
+        static_cast<double>(model_.layers[i].experts_bytes) / (machine_.gpu_upload * kUpload);
+    return std::max(copy - computing, 0.0);
   }
 
   double cpu_floats(double macs) const {
@@ -130,6 +155,7 @@ Prediction& operator+=(Prediction& sum, const Prediction& part) {
   sum.cpu += part.cpu;
   sum.gpu += part.gpu;
   sum.hand_offs += part.hand_offs;
+  sum.copies += part.copies;
   return sum;
 }
 
@@ -156,7 +182,7 @@ Prediction predict(const ModelSizes& model, const Plan& plan, const MachineSpeed
       sum += clock.step(count, last ? 1.0 : 0.0, done + count / 2.0);
     }
   }
-  sum.tokens_per_second = tokens / (sum.cpu + sum.gpu + sum.hand_offs);
+  sum.tokens_per_second = tokens / (sum.cpu + sum.gpu + sum.hand_offs + sum.copies);
   return sum;
 }
 

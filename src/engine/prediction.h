@@ -15,7 +15,7 @@ struct MachineSpeeds {
   double host_int8 = 0.0;   // ops::measure_peak_int8
   std::string isa;          // of the CPU's kernels
   double gpu_memory = 0.0;  // ops::measure_gpu_speeds; 0: no GPU
-  double gpu_upload = 0.0;  // from page-locked memory; no part of a step yet
+  double gpu_upload = 0.0;  // from page-locked memory
   double gpu_bf16 = 0.0;
 };
 
@@ -35,6 +35,7 @@ struct Prediction {
   double tokens_per_second = 0.0;
   // Seconds of a step (of a prompt's steps together).
   double cpu = 0.0, gpu = 0.0, hand_offs = 0.0;
+  double copies = 0.0;  // of experts, that nothing else hides
 };
 
 Prediction predict(const ModelSizes& model, const Plan& plan, const MachineSpeeds& machine,

@@ -5,6 +5,7 @@
 
 #include "models/deepseek.h"
 #include "models/llama.h"
+#include "moe/gpu_experts.h"
 #include "ops/elementwise.h"
 #include "quant/types.h"
 
@@ -86,6 +87,26 @@ void Decoder::forward(ops::Context& ctx, const ForwardBatch& batch,
   ops::rms_norm(ctx, {h.f32, hidden}, batch.outputs, output_norm_, epsilon, normalised);
   const ops::Profile::Scope timed(ctx.profile, ops::Op::kOutput);
   ops::linear(ctx, h, batch.outputs, {{.w = output_, .y = batch.logits}});
+}
+
+void Decoder::run_feed_forward(ops::Context& ctx, int layer, const int32_t* ids, int64_t tokens) {
+  const Layer& l = layers_[static_cast<size_t>(layer)];
+  const int64_t hidden = config_.hidden;
+  Workspace::Scope scope(ctx.workspace);
+  float* x = scope.floats(static_cast<size_t>(tokens * hidden));           // [T, M]
+  const ops::Features h = ops::take_features(ctx, scope, tokens, hidden);  // [T, M]
+  ops::embed(ctx, embedding_, ids, tokens, x);
+  ops::rms_norm(ctx, {x, hidden}, tokens, l.ffn_norm, config_.norm_epsilon,
+                {h.f32, hidden, h.rounded});
+  feed_forward(ctx, l.ffn, grouping_, h, tokens, x);
+}
+
+bool Decoder::can_stream(int layer) const {
+  return routed_experts(layer).gate && moe::streamable(routed_experts(layer));
+}
+
+void Decoder::stream_from(int layer, int64_t tokens) {
+  layers_[static_cast<size_t>(layer)].ffn.experts.stream_from = tokens;
 }
 
 size_t Decoder::workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLayer& cache,

@@ -45,6 +45,17 @@ class Decoder {
   // went to, and the output matrix where no logits were wanted.
   int64_t step_weight_bytes() const { return step_weight_bytes_; }
 
+  // Routed experts of a layer; none in a dense one.
+  const moe::ExpertWeights& routed_experts(int layer) const {
+    return layers_[static_cast<size_t>(layer)].ffn.experts.routed;
+  }
+  // Whether they are in host memory and a GPU's kernels read them as they lie there; and the least
+  // tokens of a step that copies them (moe::ExpertLayer::stream_from; never until it is set).
+  bool can_stream(int layer) const;
+  void stream_from(int layer, int64_t tokens);
+  // Of a step of these tokens the layer's feed-forward half alone, on their embeddings: to time it.
+  void run_feed_forward(ops::Context& ctx, int layer, const int32_t* ids, int64_t tokens);
+
   // The form of one layer's cache; data, dtype and page size are the caller's.
   virtual ops::KvLayer cache_form() const = 0;
   // Scratch that a step of at most `tokens` tokens and `outputs` logits rows takes.

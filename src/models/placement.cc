@@ -24,7 +24,7 @@ std::regex compile(const PlacementRule& rule) {
 struct Decision {
   Device device;
   std::string origin;
-  bool gpu_prefill = false;
+  bool cpu_prefill = false;
   bool of_module = false;  // by a rule in the original's form
 };
 
@@ -48,7 +48,7 @@ class Rules {
     }
     if (!file_.module_rules.empty()) {
       const ModuleDecision decision = decide(file_, tensor, config_);
-      return Decision{decision.device, decision.origin, decision.gpu_prefill, true};
+      return Decision{decision.device, decision.origin, decision.cpu_prefill, true};
     }
     if (is_routed_experts(tensor) && layer_of(tensor) < cpu_expert_layers_) {
       return Decision{Device::kCpu, "--n-cpu-moe or --cpu_moe"};
@@ -122,7 +122,7 @@ void set_experts(const ExpertsOfLayer& found, size_t layer, FixedPlaces& fixed) 
                 found.open_tensor);
   }
   fixed.experts[layer] = found.first->device;
-  fixed.gpu_prefill[layer] = found.first->gpu_prefill;
+  fixed.cpu_prefill[layer] = found.first->cpu_prefill;
 }
 
 // llama.cpp counts the output as one more layer behind the others.
@@ -200,7 +200,7 @@ FixedPlaces fixed_places(const gguf::File& file, const ModelConfig& config,
   const auto layers = static_cast<size_t>(config.layers);
   FixedPlaces fixed;
   fixed.experts.resize(layers);
-  fixed.gpu_prefill.resize(layers);
+  fixed.cpu_prefill.resize(layers);
   Rules rules(config, wishes);
   std::vector<ExpertsOfLayer> experts(layers);
   OtherTensors others;

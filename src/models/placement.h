@@ -61,8 +61,8 @@ struct FixedPlaces {
   bool cpu_only = false;                       // everything is wanted on the CPU
   bool needs_gpu = false;                      // something is wanted on the GPU
   std::vector<std::optional<Device>> experts;  // [L] none: open, or a layer without experts
-  // [L] experts on the CPU whose prompts may be computed on the GPU (prefill_device: cuda).
-  std::vector<bool> gpu_prefill;
+  // [L] experts on the CPU that prompts are not copied to the GPU for (prefill_device: cpu).
+  std::vector<bool> cpu_prefill;
   std::vector<std::string> notes;  // what has no effect here, and why: for the log
 };
 

@@ -131,12 +131,12 @@ class Reader {
     if (!generate.empty()) rule.device = parse_device(generate, rule.origin);
     if (prefill.empty()) return;
     const Device prefill_device = parse_device(prefill, rule.origin);
-    if (prefill_device == rule.device) return;
-    if (prefill_device == Device::kCpu) {
+    if (prefill_device == Device::kCuda) return;
+    if (rule.device == Device::kCuda) {
       throw Error("{}: generate_device {} with prefill_device {}: weights on the GPU stay there",
                   rule.origin, generate, prefill);
     }
-    rule.gpu_prefill = true;
+    rule.cpu_prefill = true;
   }
 
   // One line for each kernel, however many rules name it.
@@ -266,7 +266,7 @@ ModuleDecision decide(const RuleFile& file, std::string_view tensor, const Model
   for (const Module& module : modules) {
     const auto rule = first(module);
     if (rule == none) continue;
-    if (&module == &modules.back()) return {rule->device, rule->gpu_prefill, rule->origin};
+    if (&module == &modules.back()) return {rule->device, rule->cpu_prefill, rule->origin};
     if (!rule->recursive) break;
   }
   return {Device::kCuda, false, file.module_rules.front().origin + " and its neighbours"};

@@ -18,7 +18,7 @@ struct ModuleRule {
   std::optional<std::regex> name;  // searched for in the module's path; none: any
   std::string kind;                // of the module, from match.class; empty: any
   Device device = Device::kCuda;
-  bool gpu_prefill = false;  // on the CPU, but prompts may be computed on the GPU
+  bool cpu_prefill = false;  // on the CPU, and prompts are computed there too
   bool recursive = true;     // modules inside the matched one ask the rules as well
   std::string origin;
 
@@ -43,7 +43,7 @@ std::vector<Module> modules_of(std::string_view tensor, const ModelConfig& confi
 
 struct ModuleDecision {
   Device device;
-  bool gpu_prefill;
+  bool cpu_prefill;
   std::string origin;
 };
 // As the original decides: from the outermost module inwards each takes the first rule that

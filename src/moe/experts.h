@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "base/tensor.h"
 #include "moe/grouping.h"
@@ -18,10 +19,15 @@ struct ExpertWeights {
   int64_t bytes_per_expert() const;
 };
 
+constexpr int64_t kNeverStreamed = std::numeric_limits<int64_t>::max();
+
 struct ExpertLayer {
   ExpertWeights routed;
   ExpertWeights shared;  // one expert [1, Fs, M], or none
   bool last = false;     // layer of the model
+  // Beside a GPU: routed experts in host memory are copied there in steps of so many tokens and
+  // more, while the GPU has buffers for it.
+  int64_t stream_from = kNeverStreamed;
 };
 
 struct ExpertStep {

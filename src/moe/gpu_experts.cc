@@ -26,12 +26,6 @@ void run_shared(ops::Context& ctx, const ExpertWeights& w, const ExpertStep& ste
   ctx.gpu->add(y, step.shared_gate, step.tokens, width, step.residual);
 }
 
-// Whether the GPU's kernels for experts read the weights as they lie in host memory.
-bool streamable(const ExpertWeights& w) {
-  return w.gate.layout == Layout::kPanels && w.down.layout == Layout::kPanels &&
-         w.gate.dtype == w.up.dtype;
-}
-
 // What the host does of one layer. Copies of it live as long as the graph that they are kept for.
 struct CpuPart {
   ops::Context& ctx;
@@ -100,7 +94,7 @@ void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Groupin
     ctx.gpu->experts(ctx.workspace, routed);
     return;
   }
-  if (streamable(layer.routed) && ctx.gpu->streams_experts(step.tokens)) {
+  if (step.tokens >= layer.stream_from && ctx.gpu->streams_experts()) {
     grouping.active.clear();
     if (layer.shared.gate) run_shared(ctx, layer.shared, step);
     ctx.gpu->stream_experts(ctx.workspace, routed);
@@ -114,12 +108,16 @@ void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Groupin
                              .later = [part](const ops::HostExperts& host) { part.later(host); }});
 }
 
+bool streamable(const ExpertWeights& w) {
+  return w.gate.device == Device::kCpu && w.gate.layout == Layout::kPanels &&
+         w.down.layout == Layout::kPanels && w.gate.dtype == w.up.dtype;
+}
+
 size_t experts_beside_gpu_workspace_bytes(const ExpertLayer& layer, int64_t tokens, int used) {
   const Tensor& gate = layer.routed.gate;
   const size_t row = Workspace::aligned(static_cast<size_t>(tokens * gate.cols()) * sizeof(float));
   size_t bytes = 0;
-  // In host memory they may be streamed.
-  if (gate.layout == Layout::kPanels) {
+  if (gate.device == Device::kCuda || layer.stream_from != kNeverStreamed) {
     bytes = std::max(bytes, ops::Gpu::experts_workspace_bytes(gate, tokens, used));
   }
   if (layer.shared.gate) {

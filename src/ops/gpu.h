@@ -148,10 +148,11 @@ class Gpu {
   // Page-locks memory for stream_experts() until the handle is gone, which must be before the
   // memory and this object are. Throws Error where that is refused.
   virtual std::shared_ptr<void> lock(std::span<std::byte> memory) = 0;
-  // From now on steps of at least `tokens` tokens run routed experts of locked host memory on the
-  // GPU. layer_bytes: of the largest layer's. Throws Error where the GPU has not the memory.
-  virtual void stream_experts_from(int64_t tokens, int64_t layer_bytes) = 0;
-  virtual bool streams_experts(int64_t tokens) const = 0;
+  // Takes the buffers of stream_experts(), for layers of so many bytes at most; 0: gives them back.
+  // Throws Error where the GPU has not the memory.
+  virtual void prepare_streaming(int64_t layer_bytes) = 0;
+  // There are buffers, and no graph is captured: a graph's experts stay on the host.
+  virtual bool streams_experts() const = 0;
   // As experts(), of weights in host memory; the copy runs beside what was enqueued before.
   virtual void stream_experts(Workspace& workspace, const GpuExperts& experts) = 0;
 

@@ -39,7 +39,7 @@ ModelSizes ten_layers() {
 PlanRequest with_gpu(int64_t gb) {
   PlanRequest request;
   request.fixed.experts.resize(10);
-  request.fixed.gpu_prefill.resize(10);
+  request.fixed.cpu_prefill.resize(10);
   request.cache_tokens = 100'000;
   request.gpu_bytes = gb * kGb;
   return request;
@@ -79,6 +79,48 @@ TEST(Planner, TakesTheExpertsOfTheLastLayersThatFit) {
   EXPECT_EQ(plan.gpu.total(), 17 * kGb);
   EXPECT_EQ(plan.host.experts, 14 * kGb);
   EXPECT_EQ(experts_of(make_plan(ten_layers(), with_gpu(13))), "cccccccccc");
+}
+
+TEST(Planner, CountsTheBuffersOfStreamedExperts) {
+  PlanRequest request = with_gpu(18);
+  request.stream_buffer_bytes = 4 * kGb;
+  const Plan plan = make_plan(ten_layers(), request);
+  EXPECT_EQ(experts_of(plan), "cccccccccc");  // without buffers two layers fit
+  EXPECT_EQ(plan.gpu.total(), 17 * kGb);
+  EXPECT_EQ(plan.streamed, (std::vector<bool>{0, 1, 1, 1, 1, 1, 1, 1, 1, 1}));
+  // All fit where all but one, and buffers, do not.
+  request.gpu_bytes = 31 * kGb;
+  EXPECT_EQ(experts_of(make_plan(ten_layers(), request)), "cggggggggg");
+  EXPECT_FALSE(make_plan(ten_layers(), request).streams());
+  request.gpu_bytes = 30 * kGb;
+  EXPECT_EQ(experts_of(make_plan(ten_layers(), request)), "ccccgggggg");
+}
+
+TEST(Planner, StreamsNothingWhereTheBuffersDoNotFit) {
+  PlanRequest request = with_gpu(16);
+  request.stream_buffer_bytes = 4 * kGb;
+  const Plan plan = make_plan(ten_layers(), request);
+  EXPECT_FALSE(plan.streams());
+  EXPECT_EQ(experts_of(plan), "cccccccccg");
+  EXPECT_EQ(plan.cache_tokens, 100'000);
+  EXPECT_NE(plan.reason.find("4.00 GB of two buffers"), std::string::npos) << plan.reason;
+  // Wanted with a number they have to fit: 13 GB, and 4, of which the cache is one.
+  request.stream_from = 256;
+  EXPECT_FALSE(make_plan(ten_layers(), request).on_gpu);
+  request.device = "cuda";
+  const std::string text = refusal(ten_layers(), request);
+  EXPECT_NE(text.find("--stream_experts off"), std::string::npos) << text;
+}
+
+TEST(Planner, StreamsWhatRulesAndKernelsAllow) {
+  PlanRequest request = with_gpu(18);
+  request.stream_buffer_bytes = 4 * kGb;
+  request.fixed.cpu_prefill[3] = true;
+  ModelSizes model = ten_layers();
+  model.layers[4].without_gpu_kernels = "F16";
+  EXPECT_EQ(make_plan(model, request).streamed, (std::vector<bool>{0, 1, 1, 0, 0, 1, 1, 1, 1, 1}));
+  request.device = "cpu";
+  EXPECT_FALSE(make_plan(model, request).streams());
 }
 
 TEST(Planner, KeepsToWishes) {
@@ -185,6 +227,33 @@ TEST(Prediction, MoreOnTheGpuIsFaster) {
       last = p.tokens_per_second;
     }
   }
+}
+
+TEST(Prediction, PromptsTakeTheQuickerWayForExperts) {
+  const ModelSizes model = ten_layers();
+  MachineSpeeds machine = {
+      .host_read = 50e9, .host_int8 = 1e12, .isa = "avx512", .gpu_memory = 2e12, .gpu_bf16 = 1e15};
+  PlanRequest request = with_gpu(31);
+  const Workload prompt = {.prompt = 512, .chunk = 512};
+  const auto run = [&](const Workload& work) {
+    return predict(model, plan_with_experts(model, request, 0), machine, work);
+  };
+  const Prediction on_cpu = run(prompt);
+  EXPECT_EQ(on_cpu.copies, 0.0);
+  request.stream_buffer_bytes = 4 * kGb;
+  EXPECT_EQ(run(prompt).cpu, on_cpu.cpu);  // no bus was measured
+  machine.gpu_upload = 50e9;
+  const Prediction streamed = run(prompt);
+  EXPECT_EQ(streamed.cpu, 0.0);
+  // 18 GB over the bus, less what computing hides.
+  EXPECT_NEAR(streamed.gpu + streamed.copies, 18.0 / 50.0, 0.1);
+  EXPECT_GT(streamed.tokens_per_second, on_cpu.tokens_per_second);
+  machine.gpu_upload = 0.5e9;
+  EXPECT_EQ(run(prompt).cpu, on_cpu.cpu);
+  machine.gpu_upload = 50e9;
+  EXPECT_EQ(run({.streams = 4}).copies, 0.0);
+  request.stream_from = 600;
+  EXPECT_EQ(run(prompt).cpu, on_cpu.cpu);
 }
 
 TEST(ModelSizes, AreTheFiles) {

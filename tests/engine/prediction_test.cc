@@ -17,6 +17,7 @@ struct Recorded {
   int expert_layers_on_gpu;  // -1: the CPU alone
   Workload work;
   double tokens_per_second;
+  bool streamed = false;  // prompts' experts are copied to the GPU
 };
 
 MachineSpeeds machine_of(const std::string& name) {
@@ -27,6 +28,7 @@ MachineSpeeds machine_of(const std::string& name) {
           .host_int8 = 78e12,
           .isa = "amx",
           .gpu_memory = 2.8e12,
+          .gpu_upload = 55e9,
           .gpu_bf16 = 1070e12};
 }
 
@@ -37,7 +39,8 @@ TEST_P(Predictions, AreNearWhatWasMeasured) {
   const std::unique_ptr<gguf::File> file = gguf::open_synthetic(r.model, 0);
   const models::ModelConfig config = models::read_config(*file);
   const ModelSizes sizes = models::sizes_of(*file, config, {});
-  const PlanRequest request;
+  PlanRequest request;
+  if (r.streamed) request.stream_buffer_bytes = 1;  // of any size: the plan's figures are not used
   const Plan plan = r.expert_layers_on_gpu < 0
                         ? plan_on_cpu(sizes, request)
                         : plan_with_experts(sizes, request, r.expert_layers_on_gpu);
@@ -72,7 +75,11 @@ INSTANTIATE_TEST_SUITE_P(
         Recorded{kQwen, "xeon", 48, pp(512, 4096), 17107},
         Recorded{kQwen, "xeon", 48, pp(4096, 4096), 26122}, Recorded{kQwen, "xeon", 48, tg(1), 288},
         Recorded{kQwen, "xeon", 48, tg(8), 1055}, Recorded{kLite, "xeon", 0, pp(512, 512), 903},
-        Recorded{kLite, "xeon", 0, tg(1), 74.1}));
+        Recorded{kLite, "xeon", 0, tg(1), 74.1},
+        Recorded{kLite, "xeon", 0, pp(512, 4096), 2943, true},
+        Recorded{kLite, "xeon", 0, pp(4096, 4096), 22380, true},
+        Recorded{kQwen, "xeon", 0, pp(512, 4096), 1590, true},
+        Recorded{kQwen, "xeon", 0, pp(4096, 4096), 12579, true}));
 
 }  // namespace
 }  // namespace tandem::engine

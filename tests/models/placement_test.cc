@@ -169,12 +169,27 @@ TEST_F(PlacementRules, TheOriginalsFilesAreUnderstood) {
   EXPECT_TRUE(fixed.needs_gpu);
   EXPECT_FALSE(fixed.cpu_only);
   EXPECT_EQ(text_of(fixed.experts), "-ccg");
-  EXPECT_EQ(fixed.gpu_prefill, (std::vector<bool>{false, true, true, false}));
+  EXPECT_EQ(fixed.cpu_prefill, std::vector<bool>(4));
   // Marlin's two kernels once each, and the embedding table.
   ASSERT_EQ(fixed.notes.size(), 3U);
   EXPECT_NE(fixed.notes[0].find("KLinearMarlin"), std::string::npos);
   EXPECT_NE(fixed.notes[1].find("KExpertsMarlin"), std::string::npos);
   EXPECT_NE(fixed.notes[2].find("rule 7 wants the embedding table"), std::string::npos);
+}
+
+TEST_F(PlacementRules, PromptsStayOnTheCpuWhereARuleSaysSo) {
+  const auto file = [](const std::string& devices) {
+    return "- match: {name: \"layers\\\\.[12]\\\\.mlp\\\\.experts$\"}\n  replace: {kwargs: {" +
+           devices + "}}\n  recursive: False\n";
+  };
+  EXPECT_EQ(by_file(file("generate_device: cpu, prefill_device: cpu")).cpu_prefill,
+            (std::vector<bool>{false, true, true, false}));
+  EXPECT_EQ(by_file(file("generate_device: cpu, prefill_device: cuda")).cpu_prefill,
+            std::vector<bool>(4));
+  EXPECT_EQ(by_file(file("generate_device: cpu")).cpu_prefill, std::vector<bool>(4));
+  const std::string refused =
+      refusal([&] { by_file(file("generate_device: cuda, prefill_device: cpu")); });
+  EXPECT_NE(refused.find("weights on the GPU stay there"), std::string::npos) << refused;
 }
 
 TEST_F(PlacementRules, OverridesWinOverTheFile) {

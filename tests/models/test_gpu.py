@@ -14,7 +14,8 @@ LOGPROB_TOLERANCE = 2e-2
 KL_FACTOR = 1.25
 # Weights of all kinds that fit are on the GPU; routed experts are, unless this is given. In the mixed
 # placement the first two layers' experts are on the CPU and the others' on the GPU.
-PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None}, "mixed": {"n-cpu-moe": 2},
+PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None, "stream_experts": "off"},
+              "mixed": {"n-cpu-moe": 2, "stream_experts": "off"},
               "streamed": {"cpu_moe": None, "stream_experts": 2}}
 
 
@@ -89,6 +90,30 @@ def test_batches_and_chunks_agree(placement, tmp_path):
         for token, logprob in a["logprobs"][0]:
             if logprob > math.log(1e-4):
                 assert others[token] == pytest.approx(logprob, abs=LOGPROB_TOLERANCE)
+
+
+def bench(*flags):
+    return subprocess.run([BINARY, "bench", "--device", "cuda", "--synthetic", "ds-v2-lite", "--layers", "3", "-n", "0",
+                           "-r", "1", "--cpu_moe", *map(str, flags)], capture_output=True, text=True, timeout=120)
+
+
+def test_both_ways_of_prompts_are_timed_at_start():
+    done = bench("-p", 64, "--chunk_size", 1024)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "on the CPU" in line and "copied" in line]
+    print(*lines, sep="\n")
+    assert 1 <= len(lines) <= 2  # both layers of experts, or one of each kind
+    assert "copied" not in bench("-p", 64, "--stream_experts", "off").stderr
+    assert "copied" not in bench("-p", 64, "--stream_experts", 64).stderr
+
+
+def test_without_room_for_buffers_prompts_stay_on_the_cpu():
+    # Weights without experts and working memory take 1.7 GB, two buffers 0.8.
+    done = bench("-p", 64, "--chunk_size", 1024, "--gpu_memory_gb", 2)
+    assert done.returncode == 0, done.stderr
+    assert "no room for the" in done.stderr and "copied" not in done.stderr
+    refused = bench("-p", 64, "--chunk_size", 1024, "--gpu_memory_gb", 2, "--stream_experts", 64)
+    assert refused.returncode != 0 and "--stream_experts off" in refused.stderr
 
 
 def test_experts_are_deferred_in_steps_that_generate(tmp_path):

@@ -98,6 +98,8 @@ def test_the_cpu_alone_can_be_asked_for(flags):
     (["--optimize_config_path", "/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
     (["--optimize_config_path", "/tmp"], "/tmp: neither lines"),
     (["--gpu_memory_gb", "-1"], "--gpu_memory_gb"),
+    (["--stream_experts", "often"], "--stream_experts often: known are auto, off"),
+    (["--stream_experts", "65537"], "--stream_experts 65537"),
 ])
 def test_what_cannot_be_done_is_refused(flags, complaint):
     assert complaint in refusal(*LITE, *flags)

@@ -168,13 +168,16 @@ class CudaGpu : public Gpu {
   std::shared_ptr<void> lock(std::span<std::byte> memory) override {
     return std::make_shared<platform::cuda::LockedMemory>(memory);
   }
-  void stream_experts_from(int64_t tokens, int64_t layer_bytes) override {
+  void prepare_streaming(int64_t layer_bytes) override {
+    expert_stream_.reset();
+    if (layer_bytes == 0) return;
+    if (const int64_t free = memory_.free_bytes(); 2 * layer_bytes > free) {
+      throw Error("two buffers of {} MiB to copy experts to: the GPU has {} MiB left",
+                  layer_bytes >> 20, std::max<int64_t>(free, 0) >> 20);
+    }
     expert_stream_.emplace(layer_bytes);
-    stream_from_ = tokens;
   }
-  bool streams_experts(int64_t tokens) const override {
-    return expert_stream_ && capturing_ == nullptr && tokens >= stream_from_;
-  }
+  bool streams_experts() const override { return expert_stream_ && capturing_ == nullptr; }
   void stream_experts(Workspace& workspace, const GpuExperts& experts) override {
     const ExpertStream::Layer layer = expert_stream_->begin(experts, stream());
     GpuExperts on_device = experts;
@@ -544,7 +547,6 @@ class CudaGpu : public Gpu {
   std::mutex transfer_mutex_;
   HandOffs hand_offs_;
   std::optional<ExpertStream> expert_stream_;
-  int64_t stream_from_ = 0;
   std::vector<CapturedWork>* capturing_ = nullptr;
   bool defer_ = false, only_generates_ = false;
   size_t layer_ = 0;  // of experts on the host, of the step that is enqueued
