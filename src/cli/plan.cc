@@ -276,6 +276,7 @@ void run_plan(PlanOptions o) {
   if (!o.synthetic.empty() && o.spread == 0.0) o.spread = kSyntheticSpread;
   const models::ModelConfig config = models::read_config(*file);
   engine::Planned planned = engine::plan_for(*file, config, o.engine);
+  o.engine.max_step_tokens = planned.step_tokens;  // as of a prompt alone
   const int64_t host_bytes = platform::read_topology().available_bytes;
   const engine::MachineSpeeds speeds = measure(o, planned.gpu.get());
   Report report{.options = o,
@@ -313,6 +314,17 @@ void add_plan(CLI::App& app, int* exit_code) {
           ->check(CLI::PositiveNumber);
   verb->add_option(flag("chunk_size"), options->engine.max_step_tokens, "tokens in a step at most")
       ->check(CLI::Range(1, 1 << 16));
+  options->engine.long_step_tokens = engine::Options::kLongWhereStreamed;
+  verb->add_option_function<int32_t>(
+          flag("long_chunk_size"),
+          [options](int32_t tokens) {
+            options->engine.long_step_tokens =
+                tokens > 0 ? tokens : engine::Options::kLongWhereStreamed;
+          },
+          "the same while one request is alive; 0: 4096 where prompts' experts are copied to a "
+          "GPU, else --chunk_size")
+      ->check(CLI::Range(0, 1 << 16))
+      ->default_str("0");
   verb->add_option(flag("max_batch_size"), options->engine.max_step_sequences,
                    "requests running at once")
       ->check(CLI::Range(1, 1024));

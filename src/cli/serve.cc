@@ -30,6 +30,7 @@ struct ServeOptions {
   std::string kv_type = "f16";
   std::string log_level = "info";
   int cache_lens = 32768;
+  int long_chunk_size = 0;
   double host_cache_gb = 0.0;
   std::string kv_cache_dir;
   std::string cache_scope = "shared";
@@ -157,6 +158,10 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::PositiveNumber);
   add(verb, "chunk_size", o.scheduler.chunk_size, "tokens in a step at most")
       ->check(CLI::Range(1, 1 << 16));
+  add(verb, "long_chunk_size", o.long_chunk_size,
+      "the same while one request is alive; 0: 4096 where prompts' experts are copied to a GPU, "
+      "else --chunk_size")
+      ->check(CLI::Range(0, 1 << 16));
   add(verb, "max_batch_size", o.scheduler.max_batch_size, "requests running at once")
       ->check(CLI::Range(1, 1024));
   add(verb, "max_queue", o.scheduler.max_queue, "requests waiting at most; more get 429")
@@ -252,9 +257,12 @@ log::Level parse_level(const std::string& name) {
 
 void report_concurrency(const ServeOptions& o, const engine::EngineInfo& info) {
   const int64_t tokens = int64_t{info.num_pages} * info.page_size;
-  log::info("KV cache: {} tokens in {} pages of {}; steps of up to {} tokens, {} requests at once",
-            tokens, info.num_pages, info.page_size, o.scheduler.chunk_size,
-            o.scheduler.max_batch_size);
+  const int alone = std::max(o.scheduler.chunk_size, o.scheduler.long_chunk_size);
+  log::info(
+      "KV cache: {} tokens in {} pages of {}; steps of up to {} tokens{}, {} requests at once",
+      tokens, info.num_pages, info.page_size, o.scheduler.chunk_size,
+      alone > o.scheduler.chunk_size ? fmt::format(" ({} for one alone)", alone) : "",
+      o.scheduler.max_batch_size);
   const int64_t wanted = int64_t{o.scheduler.max_batch_size} * o.scheduler.max_new_tokens;
   if (tokens <= wanted) {
     log::warn(
@@ -334,6 +342,8 @@ void serve(ServeOptions o) {
   o.engine.kv_type = parse_kv_type(o.kv_type);
   o.engine.cache_tokens = o.cache_lens;
   o.engine.max_step_tokens = o.scheduler.chunk_size;
+  o.engine.long_step_tokens =
+      o.long_chunk_size > 0 ? o.long_chunk_size : engine::Options::kLongWhereStreamed;
   o.engine.max_step_sequences = o.scheduler.max_batch_size;
   o.engine.other_memory_bytes = static_cast<int64_t>(o.host_cache_gb * kGb);
   o.engine.on_progress = progress_reporter(server);
@@ -347,6 +357,7 @@ void serve(ServeOptions o) {
     log::info("{}", error.what());
     return;
   }
+  o.scheduler.long_chunk_size = engine->info().max_step_tokens;
   report_concurrency(o, engine->info());
   o.scheduler.on_fatal = [&server](const std::string& what) {
     log::error("the engine has failed: {}; the server ends", what);

@@ -36,10 +36,14 @@ struct Options {
   std::string cpu_isa;           // "", "generic", "avx2", "avx512", "amx"
   int32_t cache_tokens =
       32768;  // KV tokens shared by all requests (--cache_lens), rounded up to pages
-  bool cache_is_fixed = true;      // else fewer tokens are taken when so many do not fit the GPU
-  int32_t page_size = 0;           // 0: 256 for MLA, 64 for the rest
-  DType kv_type = DType::kF16;     // kF32, kF16, kBF16; MLA keeps integers for the last two
-  int32_t max_step_tokens = 256;   // --chunk_size
+  bool cache_is_fixed = true;     // else fewer tokens are taken when so many do not fit the GPU
+  int32_t page_size = 0;          // 0: 256 for MLA, 64 for the rest
+  DType kv_type = DType::kF16;    // kF32, kF16, kBF16; MLA keeps integers for the last two
+  int32_t max_step_tokens = 256;  // --chunk_size
+  // --long_chunk_size: steps may be so long, if that is more; kLongWhereStreamed: 4096 where a GPU
+  // has buffers to copy prompts' experts to.
+  static constexpr int32_t kLongWhereStreamed = -1;
+  int32_t long_step_tokens = 0;
   int32_t max_step_sequences = 4;  // --max_batch_size
   int64_t other_memory_bytes = 0;  // that must fit beside the engine: --host_cache_gb
   // Called while loading with a share of 1 and what is being done; may be empty.

@@ -14,6 +14,7 @@ struct Planned {
   ModelSizes sizes;
   PlanRequest request;
   Plan plan;
+  int32_t step_tokens = 0;        // of a step at most
   std::unique_ptr<ops::Gpu> gpu;  // none: the plan is the CPU's
 };
 

@@ -64,6 +64,9 @@ struct Plan {
 // Throws Error with the arithmetic when a wish does not fit.
 Plan make_plan(const ModelSizes& model, const PlanRequest& request);
 
+// Whether it fits with as few experts on the GPU as may be, the whole cache, and the buffers.
+bool fits_with_buffers(const ModelSizes& model, const PlanRequest& request);
+
 // Whether it fits or not, to compare with: the experts of the last `layers` layers that the GPU has
 // kernels for on it; or everything on the CPU.
 Plan plan_with_experts(const ModelSizes& model, const PlanRequest& request, int layers);

@@ -41,7 +41,9 @@ Core::Core(engine::Engine& engine, const Options& options, PageStore* store)
       options_(options),
       page_size_(engine.info().page_size),
       step_tokens_(step_budget(options, engine.info())),
-      cache_(engine, store, cache_settings(options, engine.info(), step_tokens_)) {
+      long_step_tokens_(
+          std::clamp(options.long_chunk_size, step_tokens_, engine.info().max_step_tokens)),
+      cache_(engine, store, cache_settings(options, engine.info(), long_step_tokens_)) {
   const engine::EngineInfo& info = engine.info();
   options_.max_batch_size = std::min(options.max_batch_size, info.max_step_sequences);
   TANDEM_CHECK(options_.max_batch_size > 0 && options_.max_batch_size <= info.max_step_tokens,
@@ -49,7 +51,7 @@ Core::Core(engine::Engine& engine, const Options& options, PageStore* store)
   if (!options_.clock) options_.clock = steady_seconds;
   capacity_ = static_cast<int32_t>(
       std::min<int64_t>(info.context_length, int64_t{info.num_pages} * info.page_size));
-  batch_tokens_.reserve(static_cast<size_t>(step_tokens_));
+  batch_tokens_.reserve(static_cast<size_t>(long_step_tokens_));
   slices_.reserve(static_cast<size_t>(options_.max_batch_size));
   slice_owner_.reserve(static_cast<size_t>(options_.max_batch_size));
 }
@@ -189,7 +191,7 @@ void Core::admit() {
 }
 
 void Core::plan() {
-  int32_t budget = step_tokens_;
+  int32_t budget = this->budget();
   for (const auto& s : running_) {
     if (s->fetching()) cache_.advance_fetch(*s);
     // What others have computed meanwhile need not be computed again.

@@ -78,6 +78,10 @@ class Core {
   // step under way gives them.
   int32_t promised_pages() const;
   bool in_step(const Sequence& s) const { return begun_ && s.planned > 0; }
+  // Tokens of the next step at most: long ones only while nobody else would wait for them.
+  int32_t budget() const {
+    return running_.size() == 1 && waiting_.empty() ? long_step_tokens_ : step_tokens_;
+  }
   // Decides how many tokens of each running sequence go into the step: decodes first, the rest of
   // the budget to prefill in order of arrival.
   void plan();
@@ -105,7 +109,8 @@ class Core {
   engine::Engine& engine_;
   Options options_;
   int32_t page_size_;
-  int32_t step_tokens_;  // budget of a step
+  int32_t step_tokens_;       // budget of a step
+  int32_t long_step_tokens_;  // while one request is alive
   int32_t capacity_;
   PrefixCache cache_;
   std::deque<std::unique_ptr<Sequence>> waiting_;  // in order of arrival

@@ -25,6 +25,7 @@ enum class Strategy { kFcfs, kFcfsSinglePrefill };
 struct Options {
   int max_batch_size = 4;     // sequences running at once
   int chunk_size = 256;       // tokens in a step at most; decodes first, the rest is prefill
+  int long_chunk_size = 0;    // the same while one request is alive; chunk_size if that is more
   int max_new_tokens = 1024;  // cap for requests that name none
   int max_queue = 1024;       // waiting requests; one more is refused with code "queue_full"
   Strategy strategy = Strategy::kFcfs;

@@ -23,6 +23,47 @@ TEST(Core, DecodesGoFirstAndPrefillTakesTheRest) {
   EXPECT_EQ(h.outcomes[2].tokens.size(), 1U);
 }
 
+TEST(Core, StepsAreLongWhileOneRequestIsAlive) {
+  Harness h(small_engine(), {.max_batch_size = 2, .chunk_size = 4, .long_chunk_size = 12});
+  const auto lengths = [&h] {
+    std::vector<int32_t> tokens;
+    for (const engine::SequenceSlice& slice : h.core.last_batch())
+      tokens.push_back(slice.num_tokens);
+    return tokens;
+  };
+  using Lengths = std::vector<int32_t>;
+  h.add(1, 40, 2, 2);
+  h.step();
+  EXPECT_EQ(lengths(), Lengths({12}));
+  h.add(2, 6, 8, 8);
+  h.step();  // the usual bound, from the next step on
+  EXPECT_EQ(lengths(), Lengths({4}));
+  h.add(3, 30, 2, 2);
+  h.cancel(1);
+  h.step();
+  EXPECT_EQ(lengths(), Lengths({4}));
+  h.step();  // the last two of the second's prompt
+  EXPECT_EQ(lengths(), Lengths({2, 2}));
+  h.step();  // it generates
+  EXPECT_EQ(lengths(), Lengths({1, 3}));
+  h.cancel(2);
+  h.step();
+  EXPECT_EQ(lengths(), Lengths({12}));
+  h.run();
+  EXPECT_EQ(h.outcomes[3].tokens, h.alone(3));
+}
+
+TEST(Core, OneThatWaitsKeepsStepsShort) {
+  Harness h(small_engine(), {.max_batch_size = 1, .chunk_size = 4, .long_chunk_size = 100});
+  h.add(1, 40, 2, 2);
+  h.step();
+  EXPECT_EQ(h.core.last_batch()[0].num_tokens, 16);  // the engine's most
+  h.add(2, 6, 2, 2);
+  h.step();
+  ASSERT_EQ(h.core.last_batch().size(), 1U);
+  EXPECT_EQ(h.core.last_batch()[0].num_tokens, 4);
+}
+
 TEST(Core, BatchLimitAndOrderOfArrival) {
   Harness h(small_engine(), {.max_batch_size = 2, .chunk_size = 16});
   for (RequestId id = 1; id <= 5; ++id) h.add(id, 4, 3, 3);
