@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
-#include <utility>
 
 #include "base/error.h"
 #include "engine/kv_cache.h"
@@ -197,6 +196,7 @@ void GpuEngine::forward_batch() {
 // Where the CPU computes a part, finish() enqueues all but a replay: operators would wait for the
 // GPU in between, and the first launch of a kernel for a GPU that waits for the CPU.
 void GpuEngine::begin(const Batch& batch) {
+  begun_ = Clock::now();
   check_batch(batch, info_);
   batch_ = batch;
   lay_out(batch);
@@ -204,9 +204,9 @@ void GpuEngine::begin(const Batch& batch) {
   arrays_ = gpu_->begin_step(
       {.ids = batch.tokens, .sequences = sequences_, .output_rows = outputs_.tokens()}, rows_);
   // A profile times operators one by one.
-  enqueued_ = rows_ != 0 && context_.profile == nullptr && gpu_->replay(rows_);
+  replayed_ = rows_ != 0 && context_.profile == nullptr && gpu_->replay(rows_);
   if (host_works()) return;
-  if (!std::exchange(enqueued_, true)) forward_batch();
+  if (!replayed_) forward_batch();
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
   sampler_->enqueue(batch_, outputs_, device_logits_);
 }
@@ -217,12 +217,22 @@ StepResult GpuEngine::finish() {
   std::optional<platform::ThreadPool::Burst> burst;
   if (host_works()) {
     burst.emplace(pool_);
-    enqueued_ ? gpu_->work_off() : forward_batch();
+    replayed_ ? gpu_->work_off() : forward_batch();
   }
+  const Clock::time_point enqueued = Clock::now();
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
   if (host_works()) sampler_->enqueue(batch_, outputs_, device_logits_);
   gpu_->wait();
-  return sampler_->finish(pool_, batch_, outputs_);
+  const Clock::time_point computed = Clock::now();
+  const StepResult result = sampler_->finish(pool_, batch_, outputs_);
+  sides_.reset();
+  if (replayed_) {
+    const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
+    sides_ = step_sides(gpu_->host_times(), {.answering = seconds(enqueued - begun_),
+                                             .waiting = seconds(computed - enqueued),
+                                             .finishing = seconds(Clock::now() - computed)});
+  }
+  return result;
 }
 
 void GpuEngine::read_page(int32_t page, std::span<std::byte> out) {

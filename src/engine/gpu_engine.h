@@ -2,6 +2,7 @@
 // stream, and sampling behind it; routed experts there too or, in host memory, on the CPU.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -38,9 +39,12 @@ class GpuEngine : public LocalEngine {
   }
   std::string_view architecture() const override { return decoder_->config().architecture; }
   int64_t last_step_weight_bytes() const override { return 0; }
+  std::optional<StepSides> last_step_sides() const override { return sides_; }
   void profile_into(ops::Profile* profile) override;
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   void lay_out(const Batch& batch);
   // Enqueues the model over what begin_step() uploaded.
   void forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_t outputs);
@@ -69,9 +73,11 @@ class GpuEngine : public LocalEngine {
   Batch batch_;                  // of the step begun
   ops::GpuStepArrays arrays_{};  // its arrays on the GPU
   int rows_ = 0;                 // that it is filled up to, as padded_rows() says
-  bool enqueued_ = false;        // its forward; else finish() does that
+  bool replayed_ = false;        // by a graph; else operator by operator
   float* device_logits_;         // [B, V]
   std::unique_ptr<GpuSampler> sampler_;
+  Clock::time_point begun_;         // the step
+  std::optional<StepSides> sides_;  // of the last step
 };
 
 }  // namespace tandem::engine

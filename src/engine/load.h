@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "base/dtype.h"
 #include "engine/engine.h"
+#include "engine/step_sides.h"
 #include "models/placement.h"
 
 namespace tandem::gguf {
@@ -61,6 +63,8 @@ class LocalEngine : public Engine {
   // Bytes of distinct weights that the last step read from host memory; 0 on a GPU, where they are
   // not counted.
   virtual int64_t last_step_weight_bytes() const = 0;
+  // Of the last step; none where it was no graph.
+  virtual std::optional<StepSides> last_step_sides() const { return std::nullopt; }
   // From the next step on, times operators into *profile, which must live as long; null: no more.
   virtual void profile_into(ops::Profile* profile) = 0;
 };

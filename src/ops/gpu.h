@@ -103,6 +103,13 @@ struct HostWork {
   std::function<void(const HostExperts&)> now, later;
 };
 
+// Seconds of a replayed step's hand-offs: the host's own until it has answered the last one, and
+// the GPU's waits for it.
+struct HostTimes {
+  double waited = 0.0, worked = 0.0;
+  double gpu_waited = 0.0;
+};
+
 class Gpu {
  public:
   virtual ~Gpu() = default;
@@ -164,6 +171,8 @@ class Gpu {
   virtual bool replay(int rows) = 0;
   // The host's part of the graph launched; where it has one, the GPU waits for that.
   virtual void work_off() = 0;
+  // Of the last replay, after wait().
+  virtual HostTimes host_times() const = 0;
   // Copies to page-locked memory, valid after wait().
   virtual void read(const void* device, size_t bytes, std::byte* host) = 0;
   // Page-locked memory for it, which lives as long as this object.

@@ -1,10 +1,11 @@
 """The GPU's and the hybrid path against recorded outputs, and against the CPU's path."""
+import json
 import math
 import subprocess
 
 import pytest
-from harness import (BINARY, SMOLLM2, evaluate, golden, kl_divergence, smollm2_as_experts,
-                     tiny_model)
+from harness import (BINARY, SMOLLM2, evaluate, golden, kl_divergence, run_tandem,
+                     smollm2_as_experts, tiny_model)
 
 # Presets with the heads that GPU attention is built for, and whose other sizes its kernels take.
 PRESETS = ("deepseek2-gpu", "qwen3moe-gpu")
@@ -114,6 +115,24 @@ def test_without_room_for_buffers_prompts_stay_on_the_cpu():
     assert "no room for the" in done.stderr and "copied" not in done.stderr
     refused = bench("-p", 64, "--chunk_size", 1024, "--gpu_memory_gb", 2, "--stream_experts", 64)
     assert refused.returncode != 0 and "--stream_experts off" in refused.stderr
+
+
+@pytest.mark.parametrize("flags", [["--cpu_moe"], ["--cpu_moe", "--defer_experts", 2], []])
+def test_a_generated_step_is_divided_among_both_sides(flags):
+    generated = 16
+    out = run_tandem("bench", "--device", "cuda", "--synthetic", "ds-v2-lite", "--layers", 6, "-p", 0, "-n", generated,
+                     "-r", 3, "--streams", "1,4", "--ops", "-o", "json", *flags)
+    for result in json.loads(out):
+        sides = result["sides"]
+        print(flags, sides)
+        parts = {name: sides[f"{name}_ms"] for name in ("gpu", "both", "cpu", "around")}
+        assert sum(parts.values()) == pytest.approx(sides["step_ms"])
+        assert min(parts.values()) >= 0
+        # Of the last repetition; beside the steps it chooses random tokens.
+        took = result["samples_ns"][-1] / generated * 1e-6
+        assert 0.9 * took <= sides["step_ms"] <= took
+        assert parts["gpu"] > 0
+        assert (parts["cpu"] > 0) == (parts["both"] + parts["cpu"] > 0) == bool(flags)
 
 
 def test_experts_are_deferred_in_steps_that_generate(tmp_path):

@@ -77,7 +77,7 @@ Measurement Runner::generation(int streams, int tokens, int depth) {
 
 template <typename Body>
 Measurement Runner::measure(const Test& test, const Body& body) {
-  Measurement m{.test = test, .seconds = {}, .profiled = {}};
+  Measurement m{.test = test, .seconds = {}, .profiled = {}, .sides = {}};
   const auto run = [&] {
     generator_.seed(1);
     const Clock::time_point start = Clock::now();
@@ -85,15 +85,19 @@ Measurement Runner::measure(const Test& test, const Body& body) {
     const double seconds = seconds_since(start);
     m.steps = result.steps;
     m.bytes_per_step = result.bytes / result.steps;
+    m.sides = result.sides;
     return seconds;
   };
   run();
   for (int i = 0; i < repetitions_; ++i) m.seconds.push_back(run());
+  if (m.sides) m.sides->scale(1.0 / m.steps);
   if (profile_) {
+    const std::optional<engine::StepSides> sides = m.sides;
     ProfiledRun& profiled = m.profiled.emplace();
     engine_.profile_into(&profiled.profile);
     profiled.seconds = run();
     engine_.profile_into(nullptr);
+    m.sides = sides;
   }
   return m;
 }
@@ -115,7 +119,7 @@ Runner::RunResult Runner::process_prompt(int first_page, int pages, int count) {
 }
 
 Runner::RunResult Runner::generate(const Test& test, int pages_per_stream) {
-  RunResult result{.steps = test.n_gen};
+  RunResult result{.steps = test.n_gen, .bytes = 0.0, .sides = {}};
   ids_.resize(static_cast<size_t>(test.streams));
   for (int i = 0; i < test.n_gen; ++i) {
     slices_.clear();
@@ -127,6 +131,10 @@ Runner::RunResult Runner::generate(const Test& test, int pages_per_stream) {
     }
     engine_.step({.tokens = ids_, .sequences = slices_});
     result.bytes += static_cast<double>(engine_.last_step_weight_bytes());
+    if (const auto sides = engine_.last_step_sides()) {
+      if (!result.sides) result.sides.emplace();
+      result.sides->add(*sides);
+    }
   }
   return result;
 }

@@ -33,6 +33,8 @@ struct Measurement {
   int steps = 0;                // of a repetition
   double bytes_per_step = 0.0;  // of distinct weights, mean over the steps
   std::optional<ProfiledRun> profiled;
+  // Of the mean step of the last repetition, where steps were graphs.
+  std::optional<engine::StepSides> sides;
 
   std::vector<double> rates() const;  // tokens per second of each repetition
 };
@@ -55,6 +57,7 @@ class Runner {
   struct RunResult {
     int steps = 0;
     double bytes = 0.0;
+    std::optional<engine::StepSides> sides;  // of all steps together
   };
   template <typename Body>
   Measurement measure(const Test& test, const Body& body);

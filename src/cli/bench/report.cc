@@ -1,6 +1,7 @@
 // One list of operators feeds both forms.
 #include "cli/bench/report.h"
 
+#include <array>
 #include <cstdio>
 #include <ctime>
 #include <vector>
@@ -63,6 +64,34 @@ void print_operators(const Measurement& m) {
   }
 }
 
+struct SideLine {
+  const char *key, *text;
+  double seconds;
+};
+
+std::array<SideLine, 4> side_lines(const engine::StepSides& s) {
+  return {{{"gpu", "GPU alone, CPU waits", s.gpu},
+           {"both", "both", s.both},
+           {"cpu", "CPU alone, GPU waits", s.cpu},
+           {"around", "before and after", s.around}}};
+}
+
+void print_sides(const engine::StepSides& sides) {
+  std::printf("    a step as a graph: %.3f ms\n", sides.total() * 1e3);
+  for (const SideLine& side : side_lines(sides)) {
+    std::printf("    %-25s %10.3f ms %6.1f %%\n", side.text, side.seconds * 1e3,
+                100.0 * side.seconds / sides.total());
+  }
+}
+
+json::object sides_json(const engine::StepSides& sides) {
+  json::object out = {{"step_ms", sides.total() * 1e3}};
+  for (const SideLine& side : side_lines(sides)) {
+    out[std::string(side.key) + "_ms"] = side.seconds * 1e3;
+  }
+  return out;
+}
+
 json::array operators_json(const Measurement& m) {
   json::array list;
   for (const OpLine& op : operator_lines(m)) {
@@ -122,6 +151,7 @@ void print_row(const Measurement& m, const Setup& setup) {
                         : fmt::format("{:.1f} MB a step", m.bytes_per_step / 1e6))
                     .c_str());
   }
+  if (m.profiled && m.sides) print_sides(*m.sides);
   if (m.profiled) print_operators(m);
   std::fflush(stdout);
 }
@@ -175,6 +205,7 @@ json::object to_json(const Measurement& m, const Setup& s) {
   if (m.profiled) {
     line["step_ms"] = m.profiled->seconds / m.steps * 1e3;
     line["ops"] = operators_json(m);
+    if (m.sides) line["sides"] = sides_json(*m.sides);
   }
   return line;
 }

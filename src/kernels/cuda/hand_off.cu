@@ -33,6 +33,12 @@ __device__ void for_each_value(int64_t values, const Quad& quad, const Single& s
   for (int64_t i = values / 4 * 4 + first; i < values; i += step) single(i);
 }
 
+__device__ uint64_t nanoseconds() {
+  uint64_t now;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+  return now;
+}
+
 __global__ void send_kernel(SendParams p) {
   begin();
   for_each_value(
@@ -65,10 +71,12 @@ __global__ void receive_kernel(ReceiveParams p) {
   if (p.slot.count != nullptr) {
     if (threadIdx.x == 0) {
       const uint32_t number = *p.slot.count;
+      const uint64_t start = nanoseconds();
       // As a difference: the count may wrap around.
       while (static_cast<int32_t>(ReadFlag(*p.slot.answered).load(::cuda::memory_order_acquire) -
                                   number) < 0) {
       }
+      if (blockIdx.x == 0 && p.slot.waited != nullptr) *p.slot.waited = nanoseconds() - start;
     }
     __syncthreads();
   }

@@ -19,6 +19,7 @@ struct HandOff {
   uint32_t* blocks;          // device: of send(), those that are done; 0 between two
   uint32_t* raised;          // mapped host memory, as the device addresses it
   const uint32_t* answered;  // the same
+  uint64_t* waited;          // the same: nanoseconds that the last receive() waited; or null
 };
 
 // Operands on the device and, as it addresses them, in mapped host memory. All are contiguous, at

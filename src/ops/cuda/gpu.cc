@@ -126,6 +126,7 @@ class CudaGpu : public Gpu {
                                     [&](const Captured& g) { return g.rows == rows; });
     if (found == graphs_.end() || found->plan != step_->plan()) return false;
     found->graph.launch(stream());
+    hand_offs_.launched();
     replayed_ = &*found;
     return true;
   }
@@ -141,6 +142,7 @@ class CudaGpu : public Gpu {
       if (operands.deferred > 0) captured.work.later(operands);
     }
   }
+  HostTimes host_times() const override { return hand_offs_.times(); }
   void read(const void* device, size_t bytes, std::byte* host) override {
     TANDEM_CUDA_CALL(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream()));
   }

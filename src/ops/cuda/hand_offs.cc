@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
 
 #include "base/check.h"
 #include "ops/context.h"
@@ -23,7 +24,10 @@ std::atomic_ref<uint32_t> flag(std::byte* flags, size_t i) {
 }  // namespace
 
 HandOffs::HandOffs()
-    : counts_(2 * kSlots * sizeof(uint32_t)), flags_(2 * kSlots * kLine), expected_(kSlots) {
+    : counts_(2 * kSlots * sizeof(uint32_t)),
+      flags_(2 * kSlots * kLine),
+      waited_(kSlots * sizeof(uint64_t)),
+      expected_(kSlots) {
   TANDEM_CUDA_CALL(cudaMemset(counts_.data(), 0, counts_.bytes()));
 }
 
@@ -46,14 +50,15 @@ void HandOffs::reserve(const GpuSizes& s) {
 }
 
 cuda::HandOff HandOffs::flags_of(const Place& place) const {
-  if (!place.flags) return {nullptr, nullptr, nullptr, nullptr};
+  if (!place.flags) return {nullptr, nullptr, nullptr, nullptr, nullptr};
   const size_t slot = place.layer;
   TANDEM_CHECK(slot < kSlots, "hand-off {} of {}", slot, kSlots);
   std::byte* flags = flags_.device();
   return {.count = counts_.as<uint32_t>() + slot,
           .blocks = counts_.as<uint32_t>() + kSlots + slot,
           .raised = reinterpret_cast<uint32_t*>(flags + slot * kLine),
-          .answered = reinterpret_cast<const uint32_t*>(flags + (kSlots + slot) * kLine)};
+          .answered = reinterpret_cast<const uint32_t*>(flags + (kSlots + slot) * kLine),
+          .waited = reinterpret_cast<uint64_t*>(waited_.device()) + slot};
 }
 
 void HandOffs::send(const GpuExperts& e, const Place& place, cudaStream_t stream) const {
@@ -100,6 +105,8 @@ HostExperts HandOffs::operands(const Place& place, int64_t tokens, bool last) co
 }
 
 void HandOffs::wait(size_t slot, cudaStream_t stream) {
+  const Clock::time_point begin = Clock::now();
+  if (clock_.slots > 0) clock_.worked += begin - clock_.last;  // on what was deferred
   const uint32_t next = ++expected_[slot];
   const auto raised = flag(flags_.data(), slot);
   for (int looks = 0; raised.load(std::memory_order_acquire) != next; ++looks) {
@@ -108,10 +115,25 @@ void HandOffs::wait(size_t slot, cudaStream_t stream) {
     const cudaError_t status = cudaStreamQuery(stream);
     if (status != cudaErrorNotReady) platform::cuda::check(status, "a replayed step");
   }
+  clock_.last = Clock::now();
+  clock_.waited += clock_.last - begin;
+  clock_.slots = std::max(clock_.slots, slot + 1);
 }
 
 void HandOffs::answer(size_t slot) {
   flag(flags_.data(), kSlots + slot).store(expected_[slot], std::memory_order_release);
+  const Clock::time_point now = Clock::now();
+  clock_.worked += now - clock_.last;
+  clock_.last = now;
+}
+
+HostTimes HandOffs::times() const {
+  const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
+  const auto* waited = waited_.as<uint64_t>();
+  return {.waited = seconds(clock_.waited),
+          .worked = seconds(clock_.worked),
+          .gpu_waited = 1e-9 * static_cast<double>(
+                                   std::accumulate(waited, waited + clock_.slots, uint64_t{0}))};
 }
 
 }  // namespace tandem::ops

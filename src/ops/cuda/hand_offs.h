@@ -3,6 +3,7 @@
 // inside graphs: one slot for each layer of a step, the same in all graphs.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -38,6 +39,11 @@ class HandOffs {
   void wait(size_t slot, cudaStream_t stream);
   void answer(size_t slot);
 
+  // Where the time of the last graph's host part went. launched() comes before its first wait();
+  // times() is valid once the graph has ended.
+  void launched() { clock_ = {}; }
+  HostTimes times() const;
+
  private:
   // x [T, M], sums [T, M], ids [T, K] and weights [T, K], at these bytes.
   struct Buffer {
@@ -55,9 +61,17 @@ class HandOffs {
 
   platform::cuda::DeviceMemory counts_;  // [slots] raises, then [slots] blocks
   platform::cuda::PinnedMemory flags_;   // [slots] raised, then [slots] answered
+  platform::cuda::PinnedMemory waited_;  // [slots] nanoseconds of the GPU
   std::vector<uint32_t> expected_;       // the last raise that was waited for
   Buffer buffers_[2];                    // the second for steps that defer
   int deferred_ = 0;
+
+  using Clock = std::chrono::steady_clock;
+  struct {
+    Clock::time_point last = {};  // that something ended; none: no slot was waited for
+    Clock::duration waited = {}, worked = {};
+    size_t slots = 0;
+  } clock_;
 };
 
 }  // namespace tandem::ops

@@ -69,10 +69,11 @@ TEST_P(HandOffs, AReplayedGraphWaitsForTheHost) {
   const testing::DeviceVector<float> ones(
       std::vector<float>(static_cast<size_t>(operands.values), 1.0F));
   testing::DeviceVector<uint32_t> counts(2);
-  PinnedMemory flags(2 * 64);
+  PinnedMemory flags(3 * 64);
   const HandOff slot = {counts.data(), counts.data() + 1,
                         reinterpret_cast<uint32_t*>(flags.device()),
-                        reinterpret_cast<const uint32_t*>(flags.device() + 64)};
+                        reinterpret_cast<const uint32_t*>(flags.device() + 64),
+                        reinterpret_cast<uint64_t*>(flags.device() + 128)};
 
   // x += 1; the host reads x and gives x + i; x += that.
   const Graph graph = Graph::capture(own, [&](cudaStream_t stream) {
@@ -105,6 +106,9 @@ TEST_P(HandOffs, AReplayedGraphWaitsForTheHost) {
     ASSERT_EQ(wrong, 0) << "replay " << i;
   }
   own.synchronize();
+  // The host looked at all values meanwhile; no replay takes a second.
+  EXPECT_GT(flags.as<uint64_t>()[16], 0U);
+  EXPECT_LT(flags.as<uint64_t>()[16], 1'000'000'000U);
   EXPECT_EQ(operands.x.host(), std::vector<float>(static_cast<size_t>(operands.values), x));
 }
 
