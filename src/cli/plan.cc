@@ -36,6 +36,7 @@ struct PlanOptions {
   std::vector<int> streams = {1, 4, 8};
   int depth = 128;
   double spread = 0.0;
+  double read_gbps = 0.0, peak_tops = 0.0;  // of the CPU; 0: measured
   std::string kv_type = "f16";
   std::string output = "table";
   engine::Options engine;
@@ -82,10 +83,14 @@ engine::MachineSpeeds measure(PlanOptions& o, const ops::Gpu* gpu) {
   const cpu::Table& table = cpu::select(o.engine.cpu_isa);
   platform::ThreadPool pool({.threads = o.engine.threads, .pin = true});
   o.engine.threads = pool.size();
-  const bench::Machine machine = bench::measure_machine(pool, table);
-  engine::MachineSpeeds speeds = {.host_read = machine.read_bytes_per_second,
-                                  .host_int8 = machine.int8_ops_per_second,
+  engine::MachineSpeeds speeds = {.host_read = o.read_gbps * 1e9,
+                                  .host_int8 = o.peak_tops * 1e12,
                                   .isa = std::string(table.name)};
+  if (speeds.host_read == 0.0 || speeds.host_int8 == 0.0) {
+    const bench::Machine machine = bench::measure_machine(pool, table);
+    if (speeds.host_read == 0.0) speeds.host_read = machine.read_bytes_per_second;
+    if (speeds.host_int8 == 0.0) speeds.host_int8 = machine.int8_ops_per_second;
+  }
   if (gpu != nullptr) {
     const ops::GpuSpeeds measured = ops::measure_gpu_speeds();
     speeds.gpu_memory = measured.memory;
@@ -339,6 +344,12 @@ void add_plan(CLI::App& app, int* exit_code) {
   verb->add_option("--spread", options->spread,
                    "experts of a layer that tokens are spread over evenly; 0: all, of a synthetic "
                    "model 16")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option(flag("read_gbps"), options->read_gbps,
+                   "predict for a CPU that reads so many GB/s; 0: as measured")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option(flag("peak_tops"), options->peak_tops,
+                   "and makes so many int8 operations a second, in 10^12; 0: as measured")
       ->check(CLI::NonNegativeNumber);
   verb->add_option("-t,--threads," + flag("cpu_infer"), options->engine.threads, "worker threads")
       ->check(CLI::Range(0, 4096));

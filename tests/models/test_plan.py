@@ -7,10 +7,12 @@ import pytest
 from harness import BINARY, SMOLLM2, evaluate, run_tandem, tiny_model
 
 LITE = ["--synthetic", "ds-v2-lite"]
+# Measuring a machine takes seconds.
+MACHINE = ["--read_gbps", 50, "--peak_tops", 1]
 
 
-def plan(*arguments):
-    return json.loads(run_tandem("plan", "-o", "json", *arguments))
+def plan(*arguments, machine=MACHINE):
+    return json.loads(run_tandem("plan", "-o", "json", *machine, *arguments))
 
 
 def has_gpu():
@@ -40,7 +42,7 @@ def test_a_plan_of_the_cpu_counts_the_file():
 
 
 def test_every_alternative_has_every_prediction():
-    result = plan(*LITE, "-p", "0,64", "--streams", "1,4")
+    result = plan(*LITE, "-p", "0,64", "--streams", "1,4", machine=[])
     for alternative in [result["plan"], *result["alternatives"]]:
         tests = [p["test"] for p in alternative["predictions"]]
         assert tests == ["pp64", "tg x 1", "tg x 4"]
@@ -48,6 +50,16 @@ def test_every_alternative_has_every_prediction():
             assert p["tokens_per_second"] > 0
             assert (p["gpu_seconds"] > 0) == (alternative["device"] == "cuda")
     assert result["machine"]["read_gbps"] > 0 and result["machine"]["peak_tops"] > 0
+
+
+def test_a_faster_machine_is_predicted_faster():
+    def rates(read, peak):
+        result = plan(*LITE, "--device", "cpu",
+                      machine=["--read_gbps", read, "--peak_tops", peak])
+        assert (result["machine"]["read_gbps"], result["machine"]["peak_tops"]) == (read, peak)
+        return [p["tokens_per_second"] for p in result["plan"]["predictions"]]
+    slow, quick = rates(50, 1), rates(100, 2)
+    assert all(1.8 < b / a < 2.01 for a, b in zip(slow, quick, strict=True))
 
 
 def test_streams_share_experts_as_chance_has_it():
@@ -63,7 +75,7 @@ def test_streams_share_experts_as_chance_has_it():
 def test_without_a_gpu_a_limit_on_its_memory_is_said_to_change_nothing():
     if has_gpu():
         pytest.skip("there is a GPU")
-    out = run_tandem("plan", *LITE, "--gpu_memory_gb", 24)
+    out = run_tandem("plan", *LITE, "--gpu_memory_gb", 24, *MACHINE)
     assert "--gpu_memory_gb changes nothing" in out
     assert "everything on the CPU" in out
     assert "layers 0: none, layers 1-26: CPU" in out
@@ -111,7 +123,9 @@ def test_rules_reach_the_engine(tmp_path):
     model = tiny_model("qwen3moe")
     rules = tmp_path / "rules.yaml"
     rules.write_text("'blk.1.ffn_up_exps': cpu\n")
-    complaint = refusal("--gguf_path", model, "--optimize_config_path", rules, "-p", 4, "-n", 0, verb="bench")
+    asked = tmp_path / "prompts.json"
+    asked.write_text('{"cases": [{"ids": [1]}]}')
+    complaint = refusal("--gguf_path", model, "--optimize_config_path", rules, "--prompts", asked, verb="eval")
     assert "blk.1.ffn_up_exps.weight" in complaint and str(rules) in complaint
     rules.write_text("'.*': cpu\n")
     prompts = [[1, 2, 3]]
