@@ -102,7 +102,8 @@ void Decoder::run_feed_forward(ops::Context& ctx, int layer, const int32_t* ids,
 }
 
 bool Decoder::can_stream(int layer) const {
-  return routed_experts(layer).gate && moe::streamable(routed_experts(layer));
+  const moe::ExpertWeights& routed = routed_experts(layer);
+  return routed.gate && routed.gate.device == Device::kCpu && moe::gpu_reads_panels_of(routed);
 }
 
 void Decoder::stream_from(int layer, int64_t tokens) {

@@ -187,6 +187,7 @@ class Operator {
     if (input.slots == nullptr) return;
     for (int rank = 0; rank < step_.used; ++rank) {
       const int64_t slot = grouping_.slot_of[static_cast<size_t>(t * step_.used + rank)];
+      if (slot < 0) continue;
       std::memcpy(input.slots + slot * stride, row, static_cast<size_t>(stride));
     }
   }
@@ -268,6 +269,7 @@ class Operator {
     std::fill_n(sum, columns, 0.0F);
     for (int64_t i = t * step_.used; i < (t + 1) * step_.used; ++i) {
       const int64_t slot = grouping_.slot_of[static_cast<size_t>(i)];
+      if (slot < 0) continue;
       ctx_.cpu.multiply_add(routed_.out + slot * width_ + column, step_.weights[i], sum, columns);
     }
     if (shared_.weights != nullptr) {
@@ -338,6 +340,7 @@ void run_experts(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping
   if (ctx.gpu != nullptr) return run_experts_beside_gpu(ctx, layer, grouping, step);
   grouping.assign(step.ids, step.tokens, static_cast<int>(layer.routed.gate.shape.inner(2)),
                   step.used);
+  if (grouping.active.empty() && !layer.shared.gate) return;  // all of them are hot
   Operator(ctx, layer, grouping, step).run();
 }
 

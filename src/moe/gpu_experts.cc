@@ -102,15 +102,16 @@ void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Groupin
   }
   ctx.gpu->begin_host_experts(routed);
   if (layer.shared.gate) run_shared(ctx, layer.shared, step);
+  ctx.gpu->hot_experts(ctx.workspace, routed);
   const CpuPart part{ctx, layer, grouping, step.used};
   ctx.gpu->end_host_experts(routed,
                             {.now = [part](const ops::HostExperts& host) { part.now(host); },
                              .later = [part](const ops::HostExperts& host) { part.later(host); }});
 }
 
-bool streamable(const ExpertWeights& w) {
-  return w.gate.device == Device::kCpu && w.gate.layout == Layout::kPanels &&
-         w.down.layout == Layout::kPanels && w.gate.dtype == w.up.dtype;
+bool gpu_reads_panels_of(const ExpertWeights& w) {
+  return w.gate.layout == Layout::kPanels && w.down.layout == Layout::kPanels &&
+         w.gate.dtype == w.up.dtype;
 }
 
 size_t experts_beside_gpu_workspace_bytes(const ExpertLayer& layer, int64_t tokens, int used) {

@@ -26,7 +26,9 @@ void Grouping::assign(const int32_t* ids, int64_t tokens, int experts, int used)
   TANDEM_CHECK(static_cast<size_t>(slots) <= slot_of.size(), "{} slots, room for {}", slots,
                slot_of.size());
   std::fill(first_slot.begin(), first_slot.end(), 0);
-  for (int64_t i = 0; i < slots; ++i) ++first_slot[static_cast<size_t>(ids[i]) + 1];
+  for (int64_t i = 0; i < slots; ++i) {
+    if (ids[i] >= 0) ++first_slot[static_cast<size_t>(ids[i]) + 1];
+  }
   active.clear();
   for (int e = 0; e < experts; ++e) {
     const auto index = static_cast<size_t>(e);
@@ -36,6 +38,8 @@ void Grouping::assign(const int32_t* ids, int64_t tokens, int experts, int used)
   // Fill each expert's slots in token order; first_slot serves as the cursor and is shifted back
   // afterwards.
   for (int64_t i = 0; i < slots; ++i) {
+    slot_of[static_cast<size_t>(i)] = -1;
+    if (ids[i] < 0) continue;
     const int32_t slot = first_slot[static_cast<size_t>(ids[i])]++;
     slot_token[static_cast<size_t>(slot)] = static_cast<int32_t>(i / used);
     slot_of[static_cast<size_t>(i)] = slot;

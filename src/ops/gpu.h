@@ -19,6 +19,7 @@
 #include "base/tensor.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
+#include "ops/hot_slots.h"
 #include "ops/linear.h"
 #include "ops/prepared_attention.h"
 #include "ops/rope.h"
@@ -88,7 +89,7 @@ struct GpuExperts {
 // The same operands in page-locked memory, for routed experts whose weights the host has.
 struct HostExperts {
   const float* x;  // [T, M]
-  const int32_t* ids;
+  const int32_t* ids;  // ~id of an expert that the GPU has in a slot (ops/hot_slots.h)
   const float* weights;
   int64_t tokens;  // of the step, without padding
   float* sum;      // [T, M] what the GPU adds in this layer
@@ -151,6 +152,12 @@ class Gpu {
   // prepare() reserved: one begin, then its end.
   virtual void begin_host_experts(const GpuExperts& experts) = 0;
   virtual void end_host_experts(const GpuExperts& experts, HostWork work) = 0;
+
+  // Slots for hot experts, once, which live as long as this object; before graphs are captured.
+  virtual HotSlots& reserve_hot_slots(const HotSlotsSizes& sizes) = 0;
+  // Between begin_host_experts and its end: as experts(), of those that have a slot; the host sees
+  // their ids negative. Enqueues nothing for a layer without slots.
+  virtual void hot_experts(Workspace& workspace, const GpuExperts& experts) = 0;
 
   // Page-locks memory for stream_experts() until the handle is gone, which must be before the
   // memory and this object are. Throws Error where that is refused.

@@ -49,7 +49,10 @@ __global__ void send_kernel(SendParams p) {
       [&](int64_t i) { p.host_x[i] = p.x[i]; });
   const int64_t step = gridDim.x * int64_t{kThreads};
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < p.pairs; i += step) {
-    p.host_ids[i] = p.ids[i];
+    const int32_t id = p.ids[i];
+    const int32_t place = p.places != nullptr && id >= 0 ? p.places[id] : -1;
+    if (p.places != nullptr) p.placed_ids[i] = place;
+    p.host_ids[i] = place >= 0 ? ~id : id;
     p.host_weights[i] = p.weights[i];
   }
   if (p.slot.count == nullptr) return;

@@ -34,7 +34,12 @@ struct SendParams {
   int64_t values;  // T * M
   int64_t pairs;   // T * K
   HandOff slot;    // all null: no flag is raised, the host waits for the stream
+  // [E] where experts lie that the GPU computes itself, or -1; null: there are none.
+  const int32_t* places;
+  int32_t* placed_ids;  // [T, K] the places of the experts, or -1
 };
+// The host sees ~id (negative) of an expert that has a place: the device alone decides who computes
+// it, once in each step.
 // All operands, and all that was enqueued before, are visible to a host that reads `raised` as new.
 void send(const SendParams& params, cudaStream_t stream);
 

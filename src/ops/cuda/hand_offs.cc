@@ -61,7 +61,8 @@ cuda::HandOff HandOffs::flags_of(const Place& place) const {
           .waited = reinterpret_cast<uint64_t*>(waited_.device()) + slot};
 }
 
-void HandOffs::send(const GpuExperts& e, const Place& place, cudaStream_t stream) const {
+void HandOffs::send(const GpuExperts& e, const Place& place, const HotLayer& hot,
+                    cudaStream_t stream) const {
   const Buffer& buffer = buffer_of(place, place.layer);
   const int64_t values = e.tokens * e.gate->cols(), pairs = e.tokens * e.used;
   TANDEM_CHECK(values <= buffer.most_values && pairs <= buffer.most_pairs,
@@ -76,7 +77,9 @@ void HandOffs::send(const GpuExperts& e, const Place& place, cudaStream_t stream
               .host_weights = reinterpret_cast<float*>(host + buffer.weights),
               .values = values,
               .pairs = pairs,
-              .slot = flags_of(place)},
+              .slot = flags_of(place),
+              .places = hot.slot_of,
+              .placed_ids = hot.ids},
              stream);
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/cuda/hand_off.h"
+#include "ops/cuda/hot_slots.h"
 #include "ops/gpu.h"
 #include "platform/cuda/memory.h"
 
@@ -29,7 +30,9 @@ class HandOffs {
     bool defers;   // the step does
   };
   // Enqueue the two halves of the hand-off.
-  void send(const GpuExperts& experts, const Place& place, cudaStream_t stream) const;
+  // hot: of the layer; its `ids` are written, and experts that have a slot reach the host as ~id.
+  void send(const GpuExperts& experts, const Place& place, const HotLayer& hot,
+            cudaStream_t stream) const;
   void receive(const GpuExperts& experts, const Place& place, cudaStream_t stream) const;
   // The operands where the host reads and writes them.
   HostExperts operands(const Place& place, int64_t tokens, bool last) const;
