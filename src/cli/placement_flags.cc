@@ -96,6 +96,21 @@ void add_device_options(CLI::App& verb, engine::Options& options) {
       ->check(CLI::Range(0, 64))
       ->capture_default_str();
   verb.add_option_function<std::string>(
+          flag("hot_experts"),
+          [&options](const std::string& value) {
+            options.hot.on = value != "off";
+            options.hot.file = value == "auto" || value == "off" ? "" : value;
+          },
+          "GPU memory that is left holds copies of the experts in host memory that are used most: "
+          "auto, off, or a file that keeps their counts from run to run")
+      ->default_str("auto");
+  verb.add_option_function<double>(
+          flag("hot_gpu_gb"),
+          [&options](double value) { options.hot.gpu_bytes = static_cast<int64_t>(value * kGb); },
+          "of the GPU's memory for hot experts at most; 0: what is left")
+      ->check(CLI::NonNegativeNumber)
+      ->default_str("0");
+  verb.add_option_function<std::string>(
           flag("stream_experts"),
           [&options](const std::string& value) { options.stream_experts = parse_streaming(value); },
           "prompts copy the CPU's experts to the GPU and run them there: auto, in steps of so many "

@@ -99,6 +99,8 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                .workspace = workspace_,
                .gpu = gpu_.get(),
                .host_workspace = &host_workspace_},
+      hot_options_(options.hot),
+      hot_bytes_(plan.gpu.hot),
       graph_rows_(graph_rows(info_.max_step_sequences)),
       outputs_(info_) {
   require_host_memory(*decoder_, options);
@@ -128,8 +130,15 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
 void GpuEngine::load_weights(const std::function<void(int64_t bytes)>& on_bytes) {
   ops::Context host{pool_, context_.cpu, host_workspace_};
   decoder_->load(host, on_bytes);
+  if (hot_bytes_ > 0) {
+    hot_ = HotExperts::create(*gpu_, *decoder_, hot_options_, hot_bytes_, info_.max_step_tokens,
+                              info_.max_step_sequences);
+  }
+  if (hot_) hot_->fill(pool_);
+  // Times the CPU beside hot experts, as it will work.
   const platform::ThreadPool::Burst burst(pool_);
   streaming_.begin(context_, info_);
+  if (hot_) hot_->forget();
 }
 
 void GpuEngine::lay_out(const Batch& batch) {
@@ -176,6 +185,7 @@ void GpuEngine::capture_graphs() {
     gpu_->capture(rows, [&] { forward(arrays, rows, rows); });
     gpu_->wait();
   }
+  if (hot_) hot_->forget();
 }
 
 int GpuEngine::padded_rows(const Batch& batch) const {
@@ -199,6 +209,7 @@ void GpuEngine::begin(const Batch& batch) {
   begun_ = Clock::now();
   check_batch(batch, info_);
   batch_ = batch;
+  if (hot_) hot_->before_step(pool_);
   lay_out(batch);
   rows_ = padded_rows(batch);
   arrays_ = gpu_->begin_step(
@@ -223,6 +234,7 @@ StepResult GpuEngine::finish() {
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
   if (host_works()) sampler_->enqueue(batch_, outputs_, device_logits_);
   gpu_->wait();
+  if (hot_) hot_->after_step(std::ssize(batch_.tokens));
   const Clock::time_point computed = Clock::now();
   const StepResult result = sampler_->finish(pool_, batch_, outputs_);
   sides_.reset();

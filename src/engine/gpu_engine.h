@@ -8,6 +8,7 @@
 
 #include "engine/expert_streaming.h"
 #include "engine/gpu_sampler.h"
+#include "engine/hot_experts.h"
 #include "engine/load.h"
 #include "engine/output_rows.h"
 #include "models/model.h"
@@ -40,6 +41,9 @@ class GpuEngine : public LocalEngine {
   std::string_view architecture() const override { return decoder_->config().architecture; }
   int64_t last_step_weight_bytes() const override { return 0; }
   std::optional<StepSides> last_step_sides() const override { return sides_; }
+  std::optional<HotStatistics> hot_statistics() const override {
+    return hot_ ? std::optional(hot_->statistics()) : std::nullopt;
+  }
   void profile_into(ops::Profile* profile) override;
 
  private:
@@ -66,6 +70,9 @@ class GpuEngine : public LocalEngine {
   ops::Workspace host_workspace_;  // for experts in host memory
   std::vector<ops::KvLayer> cache_;
   ops::Context context_;
+  HotOptions hot_options_;
+  int64_t hot_bytes_;  // planned for hot experts; 0: there are none
+  std::unique_ptr<HotExperts> hot_;
 
   std::vector<ops::GpuStepLayout::Sequence> sequences_;  // [B]
   std::vector<int> graph_rows_;                          // ascending

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -74,6 +75,10 @@ PlanRequest request_for(const gguf::File& file, const models::ModelConfig& confi
   request.stream_from = std::max(options.stream_experts, 0);
   if (options.stream_experts != Options::kNever) {
     request.stream_buffer_bytes = 2 * largest_expert_layer_bytes(file);
+  }
+  if (options.hot.on) {
+    request.most_hot_bytes =
+        options.hot.gpu_bytes > 0 ? options.hot.gpu_bytes : std::numeric_limits<int64_t>::max();
   }
   return request;
 }

@@ -12,6 +12,7 @@
 
 #include "base/dtype.h"
 #include "engine/engine.h"
+#include "engine/hot_choice.h"
 #include "engine/step_sides.h"
 #include "models/placement.h"
 
@@ -24,6 +25,14 @@ class Profile;
 
 namespace tandem::engine {
 
+// Experts in host memory of which the GPU has copies (--hot_experts).
+struct HotOptions {
+  bool on = true;         // where experts are in host memory and GPU memory is left
+  std::string file;       // counts of earlier runs, read at start and written; empty: none
+  int64_t gpu_bytes = 0;  // at most so much of the GPU's memory; 0: what is left
+  HotPolicy policy;
+};
+
 struct Options {
   int threads = 0;   // worker threads, the caller included; 0: one for each physical core
   bool numa = true;  // split large weights over the NUMA nodes (--numa auto)
@@ -33,6 +42,7 @@ struct Options {
   // Least tokens of a step that copies experts in host memory to the GPU: a number, or
   static constexpr int kMeasured = -1, kNever = 0;
   int stream_experts = kMeasured;
+  HotOptions hot;                // experts in spare GPU memory
   int64_t gpu_memory_bytes = 0;  // behave as on a GPU with no more; 0: all of it
   bool use_cuda_graph = true;    // replay captured steps of generation (--use_cuda_graph)
   std::string cpu_isa;           // "", "generic", "avx2", "avx512", "amx"
@@ -52,6 +62,14 @@ struct Options {
   std::function<void(double share, const std::string& what)> on_progress;
 };
 
+// Of the engine's life so far.
+struct HotStatistics {
+  int64_t pairs = 0;  // (token, routed expert) of layers with slots
+  int64_t hits = 0;   // of these, computed on the GPU
+  int slots = 0, used_slots = 0;
+  int64_t switches = 0;
+};
+
 // An engine of this process, which shows its logits to `tandem eval` and to tests, and
 // where its time goes to `tandem bench`.
 class LocalEngine : public Engine {
@@ -65,6 +83,8 @@ class LocalEngine : public Engine {
   virtual int64_t last_step_weight_bytes() const = 0;
   // Of the last step; none where it was no graph.
   virtual std::optional<StepSides> last_step_sides() const { return std::nullopt; }
+  // How the GPU's copies of routed experts served so far; none: there are none.
+  virtual std::optional<HotStatistics> hot_statistics() const { return std::nullopt; }
   // From the next step on, times operators into *profile, which must live as long; null: no more.
   virtual void profile_into(ops::Profile* profile) = 0;
 };

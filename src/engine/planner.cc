@@ -55,6 +55,17 @@ Plan sized(const ModelSizes& model, const PlanRequest& request, bool on_gpu,
   return plan;
 }
 
+// What is left goes to copies of the experts that are in host memory.
+void add_hot_experts(const ModelSizes& model, const PlanRequest& request, Plan& plan) {
+  int64_t experts = 0;
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    if (plan.experts[i] == Device::kCuda || !model.layers[i].without_gpu_kernels.empty()) continue;
+    experts += model.layers[i].experts_bytes;
+  }
+  plan.gpu.hot = std::clamp<int64_t>(*request.gpu_bytes - plan.gpu.total(), 0,
+                                     std::min(experts, request.most_hot_bytes));
+}
+
 // What the wishes fix, and the rest on the CPU.
 std::vector<Device> fewest(const ModelSizes& model, const PlanRequest& request) {
   std::vector<Device> experts(model.layers.size(), Device::kCpu);
@@ -205,6 +216,7 @@ Plan make_plan(const ModelSizes& model, const PlanRequest& asked) {
           gb(asked.stream_buffer_bytes));
     }
   }
+  add_hot_experts(model, request, plan);
   return plan;
 }
 

@@ -24,7 +24,8 @@ struct MemoryUse {
   int64_t experts = 0;
   int64_t cache = 0;
   int64_t work = 0;  // on the host what --host_cache_gb takes, too
-  int64_t total() const { return fixed + experts + cache + work; }
+  int64_t hot = 0;   // copies on the GPU of experts that are in host memory
+  int64_t total() const { return fixed + experts + cache + work + hot; }
 };
 
 struct PlanRequest {
@@ -39,6 +40,8 @@ struct PlanRequest {
   // Of both buffers that experts in host memory are copied to for prompts; 0: none are.
   int64_t stream_buffer_bytes = 0;
   int stream_from = 0;  // the user's number of tokens: buffers have to fit; 0: as it is measured
+  // What hot experts may take of the GPU's memory that is left; 0: there are none of them.
+  int64_t most_hot_bytes = 0;
 };
 
 struct Plan {

@@ -124,6 +124,16 @@ size_t Decoder::workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLa
          floats(tokens * config_.rope.dims) + half;
 }
 
+std::vector<Decoder::HostExperts> Decoder::experts_in_host_memory() const {
+  std::vector<HostExperts> list;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const moe::ExpertWeights& w = layers_[i].ffn.experts.routed;
+    if (!w.gate || w.gate.device != Device::kCpu || !moe::gpu_reads_panels_of(w)) continue;
+    list.push_back({static_cast<int>(i), &w.gate, &w.up, &w.down});
+  }
+  return list;
+}
+
 size_t Decoder::host_workspace_bytes(int64_t tokens, int threads) const {
   size_t bytes = 0;
   for (const Layer& layer : layers_) {

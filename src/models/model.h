@@ -61,6 +61,13 @@ class Decoder {
   // Scratch that a step of at most `tokens` tokens and `outputs` logits rows takes.
   size_t workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLayer& cache,
                          int threads) const;
+  // Layers whose routed experts are in host memory in a form that the GPU's kernels read: those may
+  // have hot ones there.
+  struct HostExperts {
+    int layer;
+    const Tensor *gate, *up, *down;
+  };
+  std::vector<HostExperts> experts_in_host_memory() const;
   // On the host, beside a GPU.
   size_t host_workspace_bytes(int64_t tokens, int threads) const;
 

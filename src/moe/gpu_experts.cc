@@ -118,7 +118,8 @@ size_t experts_beside_gpu_workspace_bytes(const ExpertLayer& layer, int64_t toke
   const Tensor& gate = layer.routed.gate;
   const size_t row = Workspace::aligned(static_cast<size_t>(tokens * gate.cols()) * sizeof(float));
   size_t bytes = 0;
-  if (gate.device == Device::kCuda || layer.stream_from != kNeverStreamed) {
+  // Those in host memory may be streamed, and some of them be hot.
+  if (gate.device == Device::kCuda || gpu_reads_panels_of(layer.routed)) {
     bytes = std::max(bytes, ops::Gpu::experts_workspace_bytes(gate, tokens, used));
   }
   if (layer.shared.gate) {

@@ -2,6 +2,7 @@
 // steps without, sampling there against the CPU's, steadiness, and how a failure shows. Skipped
 // where there is no GPU.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -227,6 +228,112 @@ TEST_P(GpuEngineTest, TenThousandStepsTakeNoMemory) {
   }
   EXPECT_GE(platform::find_gpus().list.front().free_bytes, device);
   EXPECT_LE(resident_bytes(), host + (int64_t{4} << 20));
+}
+
+double root_mean_square(std::span<const float> a, std::span<const float> b) {
+  double sum = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double difference = a[i] - (b.empty() ? 0.0F : b[i]);
+    sum += difference * difference;
+  }
+  return std::sqrt(sum / static_cast<double>(a.size()));
+}
+
+// The same tokens through an engine with experts on the CPU and through one whose hot experts move
+// at every step that has no copy under way, prompts and generation mixed. As far from each other as
+// the CPU's kernels are from the GPU's, and no further: each expert is computed once.
+TEST_P(GpuEngineTest, HotExpertsThatMoveAtEveryStepChangeNothing) {
+  const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 3);
+  Options options = gpu_options();
+  options.hot.on = false;
+  const std::unique_ptr<LocalEngine> all_on_gpu = load(*file, options);
+  options.placement.cpu_expert_layers = models::PlacementWishes::kAllLayers;
+  const std::unique_ptr<LocalEngine> cold = load(*file, options);
+  EXPECT_FALSE(cold->hot_statistics());
+  options.hot.on = true;
+  options.hot.gpu_bytes = int64_t{200} << 20;  // of 0.7 to 1.2 GB
+  options.hot.policy = {.ratio = 0.0, .margin = -1.0};
+  const std::unique_ptr<LocalEngine> hot = load(*file, options);
+  ASSERT_TRUE(hot->hot_statistics());
+
+  Traffic traffic(cold->info());
+  double hot_error = 0.0, gpu_error = 0.0, size = 0.0;
+  int rows = 0;
+  for (int step = 0; step < 100; ++step) {
+    if (step % 5 == 0 || traffic.live() == 0) {
+      const int prompt = step % 10 == 0 ? 20 : 1;
+      traffic.join(prompt, {.temperature = 0.0F, .logit_bias = {}});
+    }
+    if (traffic.live() > 8 || traffic.at(0).tokens.size() > 50) traffic.leave(0);
+    const Batch batch = traffic.batch();
+    const StepResult result = cold->step(batch);
+    hot->step(batch);
+    all_on_gpu->step(batch);
+    for (size_t i = 0; i < traffic.live(); ++i) {
+      const auto row = static_cast<int32_t>(i);
+      const std::span<const float> expected = cold->logits(row);
+      const double scale = root_mean_square(expected, {});
+      const double error = root_mean_square(expected, hot->logits(row));
+      EXPECT_LT(error, 0.25 * scale) << "sequence " << i << " in step " << step;
+      hot_error += error;
+      gpu_error += root_mean_square(expected, all_on_gpu->logits(row));
+      size += scale;
+      ++rows;
+    }
+    traffic.advance(result);
+  }
+  std::printf("logits %.3g, from the CPU's experts: hot %.3g, all on the GPU %.3g\n", size / rows,
+              hot_error / rows, gpu_error / rows);
+  EXPECT_LT(hot_error, 1.25 * gpu_error);
+  const HotStatistics statistics = *hot->hot_statistics();
+  EXPECT_GT(statistics.switches, 20);
+  EXPECT_GT(statistics.hits, statistics.pairs / 20);
+  EXPECT_LT(statistics.hits, statistics.pairs);
+}
+
+// With room for all of them the CPU has none left, and where they fit they all are.
+TEST_P(GpuEngineTest, AllExpertsAreHotWhereTheyFit) {
+  const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 2);
+  Options options = gpu_options();
+  options.placement.cpu_expert_layers = models::PlacementWishes::kAllLayers;
+  const std::unique_ptr<LocalEngine> engine = load(*file, options);
+  Traffic traffic(engine->info());
+  traffic.join(20, {.temperature = 0.0F, .logit_bias = {}});
+  for (int step = 0; step < 5; ++step) traffic.advance(engine->step(traffic.batch()));
+  ASSERT_TRUE(engine->hot_statistics());
+  const HotStatistics statistics = *engine->hot_statistics();
+  EXPECT_GT(statistics.pairs, 0);
+  EXPECT_EQ(statistics.hits, statistics.pairs);
+  EXPECT_EQ(statistics.used_slots, statistics.slots);
+  EXPECT_EQ(statistics.switches, 0);
+}
+
+// A restart begins with the experts that the run before used most.
+TEST_P(GpuEngineTest, CountsOutliveTheEngine) {
+  const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 2);
+  const std::string path = ::testing::TempDir() + "hot_" + GetParam() + ".json";
+  std::remove(path.c_str());
+  Options options = gpu_options();
+  options.placement.cpu_expert_layers = models::PlacementWishes::kAllLayers;
+  options.hot.gpu_bytes = int64_t{150} << 20;
+  options.hot.policy.margin = 1e9;  // nothing moves
+  options.hot.file = path;
+  const auto share = [&] {
+    const std::unique_ptr<LocalEngine> engine = load(*file, options);
+    Traffic traffic(engine->info());
+    traffic.join(200, {.temperature = 0.0F, .logit_bias = {}});
+    Batch batch = traffic.batch();
+    SequenceSlice slice = batch.sequences.front();
+    const std::vector<int32_t> pages = {0, 1, 2, 3};
+    slice.pages = pages;
+    engine->step({.tokens = batch.tokens, .sequences = {&slice, 1}});
+    const HotStatistics statistics = *engine->hot_statistics();
+    return static_cast<double>(statistics.hits) / static_cast<double>(statistics.pairs);
+  };
+  const double before = share(), after = share();
+  std::printf("%.3f of the pairs at first, %.3f after a restart\n", before, after);
+  EXPECT_GT(after, before + 0.02);
+  std::remove(path.c_str());
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GpuEngineTest, ::testing::Values("ds-v2-lite", "qwen3-30b-a3b"),

@@ -15,9 +15,11 @@ LOGPROB_TOLERANCE = 2e-2
 KL_FACTOR = 1.25
 # Weights of all kinds that fit are on the GPU; routed experts are, unless this is given. In the mixed
 # placement the first two layers' experts are on the CPU and the others' on the GPU.
-PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None, "stream_experts": "off"},
-              "mixed": {"n-cpu-moe": 2, "stream_experts": "off"},
-              "streamed": {"cpu_moe": None, "stream_experts": 2}}
+# Hot: copies of a part of the experts in host memory are on the GPU, where their type has kernels there.
+PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None, "hot_experts": "off", "stream_experts": "off"},
+              "mixed": {"n-cpu-moe": 2, "hot_experts": "off", "stream_experts": "off"},
+              "streamed": {"cpu_moe": None, "hot_experts": "off", "stream_experts": 2},
+              "hot": {"cpu_moe": None, "hot_gpu_gb": 0.02, "stream_experts": "off"}}
 
 
 @pytest.fixture(scope="session", autouse=True)

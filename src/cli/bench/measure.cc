@@ -77,7 +77,7 @@ Measurement Runner::generation(int streams, int tokens, int depth) {
 
 template <typename Body>
 Measurement Runner::measure(const Test& test, const Body& body) {
-  Measurement m{.test = test, .seconds = {}, .profiled = {}, .sides = {}};
+  Measurement m{.test = test, .seconds = {}, .profiled = {}, .sides = {}, .hot = {}};
   const auto run = [&] {
     generator_.seed(1);
     const Clock::time_point start = Clock::now();
@@ -89,8 +89,15 @@ Measurement Runner::measure(const Test& test, const Body& body) {
     return seconds;
   };
   run();
+  const std::optional<engine::HotStatistics> before = engine_.hot_statistics();
   for (int i = 0; i < repetitions_; ++i) m.seconds.push_back(run());
   if (m.sides) m.sides->scale(1.0 / m.steps);
+  m.hot = engine_.hot_statistics();
+  if (m.hot && before) {
+    m.hot->pairs -= before->pairs;
+    m.hot->hits -= before->hits;
+    m.hot->switches -= before->switches;
+  }
   if (profile_) {
     const std::optional<engine::StepSides> sides = m.sides;
     ProfiledRun& profiled = m.profiled.emplace();

@@ -35,6 +35,8 @@ struct Measurement {
   std::optional<ProfiledRun> profiled;
   // Of the mean step of the last repetition, where steps were graphs.
   std::optional<engine::StepSides> sides;
+  // Of the timed repetitions; none: no experts in host memory have copies on the GPU.
+  std::optional<engine::HotStatistics> hot;
 
   std::vector<double> rates() const;  // tokens per second of each repetition
 };

@@ -1,6 +1,7 @@
 // One list of operators feeds both forms.
 #include "cli/bench/report.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <ctime>
@@ -108,6 +109,10 @@ json::array operators_json(const Measurement& m) {
   return list;
 }
 
+double hot_share(const engine::HotStatistics& hot) {
+  return static_cast<double>(hot.hits) / static_cast<double>(std::max<int64_t>(hot.pairs, 1));
+}
+
 std::string test_name(const Test& test) {
   if (test.n_prompt > 0) return fmt::format("pp{}", test.n_prompt);
   std::string name = fmt::format("tg{}", test.n_gen);
@@ -150,6 +155,13 @@ void print_row(const Measurement& m, const Setup& setup) {
                 (prompt ? fmt::format("{:.3f} GOP a token", b.ops_per_token / 1e9)
                         : fmt::format("{:.1f} MB a step", m.bytes_per_step / 1e6))
                     .c_str());
+  }
+  if (m.hot) {
+    std::printf(
+        "    hot experts: %.1f %% of routed pairs on the GPU, %d of %d slots used, %lld "
+        "switches\n",
+        100.0 * hot_share(*m.hot), m.hot->used_slots, m.hot->slots,
+        static_cast<long long>(m.hot->switches));
   }
   if (m.profiled && m.sides) print_sides(*m.sides);
   if (m.profiled) print_operators(m);
@@ -202,6 +214,11 @@ json::object to_json(const Measurement& m, const Setup& s) {
                        {"bandwidth_bound_ts", b.bandwidth_ts},
                        {"compute_bound_ts", b.compute_ts},
                        {"percent_of_bound", b.percent}};
+  if (m.hot) {
+    line["hot_share"] = hot_share(*m.hot);
+    line["hot_slots"] = m.hot->slots;
+    line["hot_switches"] = m.hot->switches;
+  }
   if (m.profiled) {
     line["step_ms"] = m.profiled->seconds / m.steps * 1e3;
     line["ops"] = operators_json(m);

@@ -1,12 +1,12 @@
 // The choice of hot experts: who gets slots, when they move, and that one slot has one expert.
-#include "moe/hot_choice.h"
+#include "engine/hot_choice.h"
 
 #include <random>
 #include <set>
 
 #include <gtest/gtest.h>
 
-namespace tandem::moe {
+namespace tandem::engine {
 namespace {
 
 std::set<int> hot_in(const HotChoice& choice, int layer) {
@@ -141,4 +141,4 @@ TEST(HotChoice, SlotsHaveOneExpertEach) {
 }
 
 }  // namespace
-}  // namespace tandem::moe
+}  // namespace tandem::engine

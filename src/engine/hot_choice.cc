@@ -1,6 +1,6 @@
 // Counts lose their weight in steps: lowering all of them for every token would cost more than
 // counting does.
-#include "moe/hot_choice.h"
+#include "engine/hot_choice.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 
 #include "base/check.h"
 
-namespace tandem::moe {
+namespace tandem::engine {
 namespace {
 
 constexpr double kSteps = 16.0;  // of a half-life
@@ -99,4 +99,4 @@ void HotChoice::settle() {
   moving_.reset();
 }
 
-}  // namespace tandem::moe
+}  // namespace tandem::engine

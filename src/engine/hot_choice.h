@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-namespace tandem::moe {
+namespace tandem::engine {
 
 // When an expert takes another's slot: when it has more than `ratio` times its count and `margin`.
 // Counts of experts that are used alike differ by chance; without both, copies would never end.
@@ -70,4 +70,4 @@ class HotChoice {
   int used_slots_ = 0;
 };
 
-}  // namespace tandem::moe
+}  // namespace tandem::engine
