@@ -127,8 +127,9 @@ std::vector<Line> predictions(const PlanOptions& o, const engine::ModelSizes& mo
 double gb(int64_t bytes) { return static_cast<double>(bytes) / 1e9; }
 
 void print_memory(const char* side, const engine::MemoryUse& use, int64_t available) {
-  std::printf("%-5s %9.2f %9.2f %9.2f %9.2f %9.2f %9.2f\n", side, gb(use.fixed), gb(use.experts),
-              gb(use.cache), gb(use.work), gb(use.total()), gb(available));
+  std::printf("%-5s %9.2f %9.2f %9.2f %9.2f %9.2f %9.2f %9.2f\n", side, gb(use.fixed),
+              gb(use.experts), gb(use.hot), gb(use.cache), gb(use.work), gb(use.total()),
+              gb(available));
 }
 
 // Runs of layers whose experts are on the same side: "layers 1-12: CPU".
@@ -195,8 +196,8 @@ void print_table(const Report& r) {
     }
     std::printf("\n");
   }
-  std::printf("\n%-5s %9s %9s %9s %9s %9s %9s   KV cache of %d tokens\n", "GB", "weights",
-              "experts", "KV cache", "working", "in all", "free", plan.cache_tokens);
+  std::printf("\n%-5s %9s %9s %9s %9s %9s %9s %9s   KV cache of %d tokens\n", "GB", "weights",
+              "experts", "hot", "KV cache", "working", "in all", "free", plan.cache_tokens);
   if (plan.on_gpu) print_memory("GPU", plan.gpu, *r.planned.request.gpu_bytes);
   print_memory("CPU", plan.host, r.host_bytes);
   std::printf("\npredicted tokens/s\n");
@@ -210,11 +211,8 @@ void print_table(const Report& r) {
 }
 
 json::object to_json(const engine::MemoryUse& use) {
-  return {{"weights", use.fixed},
-          {"experts", use.experts},
-          {"cache", use.cache},
-          {"working", use.work},
-          {"total", use.total()}};
+  return {{"weights", use.fixed}, {"experts", use.experts}, {"hot_experts", use.hot},
+          {"cache", use.cache},   {"working", use.work},    {"total", use.total()}};
 }
 
 json::object to_json(const Report& r, const Alternative& a) {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "engine/batch.h"
@@ -20,6 +21,14 @@ struct EngineInfo {
   int32_t max_step_sequences;  // B of a step at most
   int64_t page_bytes = 0;      // of a page, all layers together
   uint64_t page_format = 0;    // differs where the bytes of a page mean something else
+};
+
+// Copies on the GPU of routed experts that are in host memory; of the engine's life so far.
+struct HotStatistics {
+  int64_t pairs = 0;  // (token, routed expert) of layers with slots
+  int64_t hits = 0;   // of these, computed on the GPU
+  int slots = 0, used_slots = 0;
+  int64_t switches = 0;
 };
 
 class Engine {
@@ -50,6 +59,9 @@ class Engine {
   virtual void read_page(int32_t page, std::span<std::byte> out) = 0;
   virtual void write_page(int32_t page, std::span<const std::byte> in) = 0;
   virtual void copy_page(int32_t from, int32_t to) = 0;
+
+  // Between steps; none: there are no such copies.
+  virtual std::optional<HotStatistics> hot_statistics() const { return std::nullopt; }
 };
 
 }  // namespace tandem::engine

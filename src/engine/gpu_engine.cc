@@ -209,7 +209,6 @@ void GpuEngine::begin(const Batch& batch) {
   begun_ = Clock::now();
   check_batch(batch, info_);
   batch_ = batch;
-  if (hot_) hot_->before_step(pool_);
   lay_out(batch);
   rows_ = padded_rows(batch);
   arrays_ = gpu_->begin_step(
@@ -234,7 +233,7 @@ StepResult GpuEngine::finish() {
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
   if (host_works()) sampler_->enqueue(batch_, outputs_, device_logits_);
   gpu_->wait();
-  if (hot_) hot_->after_step(std::ssize(batch_.tokens));
+  if (hot_) hot_->after_step(pool_, std::ssize(batch_.tokens));
   const Clock::time_point computed = Clock::now();
   const StepResult result = sampler_->finish(pool_, batch_, outputs_);
   sides_.reset();

@@ -104,7 +104,7 @@ void HotExperts::fill(platform::ThreadPool& pool) {
   statistics_.used_slots = choice_.used_slots();
 }
 
-void HotExperts::before_step(platform::ThreadPool& pool) {
+void HotExperts::move(platform::ThreadPool& pool) {
   if (moving_) {
     if (!slots_.advance(pool)) return;
     choice_.settle();
@@ -120,12 +120,13 @@ void HotExperts::before_step(platform::ThreadPool& pool) {
   statistics_.used_slots = choice_.used_slots();
 }
 
-void HotExperts::after_step(int64_t tokens) {
+void HotExperts::after_step(platform::ThreadPool& pool, int64_t tokens) {
   const std::span<const uint32_t> pairs = slots_.pairs();
   for (const uint32_t count : pairs) statistics_.pairs += count;
   statistics_.hits += slots_.hits();
   choice_.add(pairs, tokens);
   slots_.forget();
+  move(pool);
   const auto now = std::chrono::steady_clock::now();
   if (now - saved_ < kSaveEvery) return;
   saved_ = now;

@@ -29,13 +29,14 @@ class HotExperts {
   void fill(platform::ThreadPool& pool);
   // Forgets what was counted so far, of steps that nobody asked for.
   void forget() { slots_.forget(); }
-  void before_step(platform::ThreadPool& pool);
-  void after_step(int64_t tokens);
+  // After each step: counts it, and goes on with moving experts.
+  void after_step(platform::ThreadPool& pool, int64_t tokens);
 
   const HotStatistics& statistics() const { return statistics_; }
 
  private:
   HotExperts(ops::HotSlots& slots, HotChoice choice, std::vector<int> layers, std::string file);
+  void move(platform::ThreadPool& pool);
   void save() const;
 
   ops::HotSlots& slots_;

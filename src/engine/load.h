@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -62,14 +61,6 @@ struct Options {
   std::function<void(double share, const std::string& what)> on_progress;
 };
 
-// Of the engine's life so far.
-struct HotStatistics {
-  int64_t pairs = 0;  // (token, routed expert) of layers with slots
-  int64_t hits = 0;   // of these, computed on the GPU
-  int slots = 0, used_slots = 0;
-  int64_t switches = 0;
-};
-
 // An engine of this process, which shows its logits to `tandem eval` and to tests, and
 // where its time goes to `tandem bench`.
 class LocalEngine : public Engine {
@@ -83,8 +74,6 @@ class LocalEngine : public Engine {
   virtual int64_t last_step_weight_bytes() const = 0;
   // Of the last step; none where it was no graph.
   virtual std::optional<StepSides> last_step_sides() const { return std::nullopt; }
-  // How the GPU's copies of routed experts served so far; none: there are none.
-  virtual std::optional<HotStatistics> hot_statistics() const { return std::nullopt; }
   // From the next step on, times operators into *profile, which must live as long; null: no more.
   virtual void profile_into(ops::Profile* profile) = 0;
 };

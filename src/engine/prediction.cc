@@ -54,7 +54,8 @@ class Clock {
         plan_(plan),
         machine_(machine),
         cpu_(machine.isa == "amx" ? kAmx : kVector),
-        spread_(spread > 0.0 ? std::min<double>(spread, model.experts) : model.experts) {}
+        spread_(spread > 0.0 ? std::min<double>(spread, model.experts) : model.experts),
+        hot_share_(hot_share(model, plan, spread_)) {}
 
   // A step of `tokens`, `outputs` of them with logits, `keys` of the cache before each in the mean.
   Prediction step(double tokens, double outputs, double keys) const {
@@ -76,6 +77,15 @@ class Clock {
   }
 
  private:
+  // Of what tokens go to: they are spread over fewer experts than there are, which are the hot
+  // ones.
+  static double hot_share(const ModelSizes& model, const Plan& plan, double spread) {
+    if (plan.host.experts == 0) return 0.0;
+    const double slots =
+        static_cast<double>(plan.gpu.hot) * model.experts / static_cast<double>(plan.host.experts);
+    return std::min(1.0, slots / spread);
+  }
+
   void add_layer(size_t i, double tokens, Prediction& p) const {
     const LayerSizes& layer = model_.layers[i];
     const double fixed = static_cast<double>(layer.fixed_bytes);
@@ -98,15 +108,17 @@ class Clock {
       p.gpu += on_gpu;
       return;
     }
-    const double on_cpu = cpu_time(experts, layer.experts, tokens) + kHandOffSeconds;
+    const double cpu = (1.0 - hot_share_) * cpu_time(experts, layer.experts, tokens);
+    const double hot = hot_share_ * on_gpu;
     const double wait = copy_wait(i, tokens, before + on_gpu);
-    const bool streams =
-        plan_.stream_from > 0 ? tokens >= plan_.stream_from : on_gpu + wait < on_cpu;
+    const bool streams = plan_.stream_from > 0 ? tokens >= plan_.stream_from
+                                               : on_gpu + wait < cpu + hot + kHandOffSeconds;
     if (streams && std::isfinite(wait)) {
       p.gpu += on_gpu;
       p.copies += wait;
     } else {
-      p.cpu += on_cpu - kHandOffSeconds;
+      p.cpu += cpu;
+      p.gpu += hot;
       p.hand_offs += kHandOffSeconds;
     }
   }
@@ -149,6 +161,7 @@ class Clock {
   const MachineSpeeds& machine_;
   const CpuEfficiency& cpu_;
   double spread_;
+  double hot_share_;
 };
 
 Prediction& operator+=(Prediction& sum, const Prediction& part) {

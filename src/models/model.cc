@@ -102,8 +102,7 @@ void Decoder::run_feed_forward(ops::Context& ctx, int layer, const int32_t* ids,
 }
 
 bool Decoder::can_stream(int layer) const {
-  const moe::ExpertWeights& routed = routed_experts(layer);
-  return routed.gate && routed.gate.device == Device::kCpu && moe::gpu_reads_panels_of(routed);
+  return routed_experts(layer).gate && moe::streamable(routed_experts(layer));
 }
 
 void Decoder::stream_from(int layer, int64_t tokens) {
@@ -128,7 +127,7 @@ std::vector<Decoder::HostExperts> Decoder::experts_in_host_memory() const {
   std::vector<HostExperts> list;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const moe::ExpertWeights& w = layers_[i].ffn.experts.routed;
-    if (!w.gate || w.gate.device != Device::kCpu || !moe::gpu_reads_panels_of(w)) continue;
+    if (!w.gate || !moe::streamable(w)) continue;
     list.push_back({static_cast<int>(i), &w.gate, &w.up, &w.down});
   }
   return list;

@@ -109,17 +109,17 @@ void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Groupin
                              .later = [part](const ops::HostExperts& host) { part.later(host); }});
 }
 
-bool gpu_reads_panels_of(const ExpertWeights& w) {
-  return w.gate.layout == Layout::kPanels && w.down.layout == Layout::kPanels &&
-         w.gate.dtype == w.up.dtype;
+bool streamable(const ExpertWeights& w) {
+  return w.gate.device == Device::kCpu && w.gate.layout == Layout::kPanels &&
+         w.down.layout == Layout::kPanels && w.gate.dtype == w.up.dtype;
 }
 
 size_t experts_beside_gpu_workspace_bytes(const ExpertLayer& layer, int64_t tokens, int used) {
   const Tensor& gate = layer.routed.gate;
   const size_t row = Workspace::aligned(static_cast<size_t>(tokens * gate.cols()) * sizeof(float));
   size_t bytes = 0;
-  // Those in host memory may be streamed, and some of them be hot.
-  if (gate.device == Device::kCuda || gpu_reads_panels_of(layer.routed)) {
+  // In host memory they may be streamed, or hot.
+  if (gate.device == Device::kCuda || streamable(layer.routed)) {
     bytes = std::max(bytes, ops::Gpu::experts_workspace_bytes(gate, tokens, used));
   }
   if (layer.shared.gate) {

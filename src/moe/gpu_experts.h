@@ -10,9 +10,8 @@ namespace tandem::moe {
 // empty where routed experts run on the GPU: who met where is known there alone.
 void run_experts_beside_gpu(ops::Context& ctx, const ExpertLayer& layer, Grouping& grouping,
                             const ExpertStep& step);
-// Whether the GPU's kernels for experts read the weights as they lie in host memory: then they can
-// be streamed, and be hot.
-bool gpu_reads_panels_of(const ExpertWeights& weights);
+// Whether the GPU's kernels for experts read the weights as they lie in host memory.
+bool streamable(const ExpertWeights& weights);
 // Scratch on the GPU.
 size_t experts_beside_gpu_workspace_bytes(const ExpertLayer& layer, int64_t tokens, int used);
 

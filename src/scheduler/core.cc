@@ -405,6 +405,7 @@ Stats Core::stats() const {
   stats.pages_cached = cache_.cached();
   stats.cached_tokens = cache_.hit_tokens();
   stats.tiers = cache_.tier_stats();
+  stats.hot = engine_.hot_statistics().value_or(engine::HotStatistics{});
   return stats;
 }
 

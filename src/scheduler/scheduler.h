@@ -102,6 +102,7 @@ struct Stats {
   uint64_t failed = 0;  // those that ran out of time included
   uint64_t timed_out = 0;
   TierStats tiers = {};  // below the engine's pages
+  engine::HotStatistics hot = {};
 };
 
 class Scheduler {

@@ -85,6 +85,14 @@ struct Metrics::Instruments {
       counter("vllm:prompt_tokens_total", "Prompt tokens computed");
   prometheus::Counter& generated_tokens =
       counter("vllm:generation_tokens_total", "Tokens generated");
+  prometheus::Gauge& hot_slots =
+      gauge("tandem:hot_expert_slots", "Routed experts of host memory with copies on the GPU");
+  prometheus::Counter& hot_pairs = counter(
+      "tandem:hot_expert_pairs_total", "(token, expert) pairs of layers whose experts may be hot");
+  prometheus::Counter& hot_hits =
+      counter("tandem:hot_expert_hits_total", "Those of them that the GPU computed");
+  prometheus::Counter& hot_switches =
+      counter("tandem:hot_expert_switches_total", "Experts that took another's slot");
   prometheus::Counter& preemptions =
       counter("vllm:num_preemptions_total", "Requests that lost their pages to older ones");
   prometheus::Counter& cache_queries =
@@ -145,6 +153,10 @@ struct Metrics::Instruments {
     raise(generated_tokens, stats.generated_tokens);
     raise(preemptions, stats.preemptions);
     raise(timed_out, stats.timed_out);
+    hot_slots.Set(stats.hot.used_slots);
+    raise(hot_pairs, stats.hot.pairs);
+    raise(hot_hits, stats.hot.hits);
+    raise(hot_switches, stats.hot.switches);
     std::vector<double> more;
     for (size_t i = 0; i < stats.step_sizes.steps.size(); ++i) {
       more.push_back(static_cast<double>(stats.step_sizes.steps[i] - seen.step_sizes.steps[i]));

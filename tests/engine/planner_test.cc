@@ -123,6 +123,24 @@ TEST(Planner, StreamsWhatRulesAndKernelsAllow) {
   EXPECT_FALSE(make_plan(model, request).streams());
 }
 
+TEST(Planner, GivesHotExpertsWhatIsLeft) {
+  PlanRequest request = with_gpu(18);
+  request.fixed.experts.assign(10, Device::kCpu);
+  EXPECT_EQ(make_plan(ten_layers(), request).gpu.hot, 0);  // not asked for
+  request.most_hot_bytes = 100 * kGb;
+  const Plan plan = make_plan(ten_layers(), request);
+  EXPECT_EQ(plan.gpu.hot, 5 * kGb);
+  EXPECT_EQ(plan.gpu.total(), 18 * kGb);
+  EXPECT_EQ(plan.host.experts, 18 * kGb);  // copies: host memory has them too
+  request.most_hot_bytes = 2 * kGb;
+  EXPECT_EQ(make_plan(ten_layers(), request).gpu.hot, 2 * kGb);
+  request.most_hot_bytes = request.gpu_bytes.emplace(100 * kGb);
+  EXPECT_EQ(make_plan(ten_layers(), request).gpu.hot, 18 * kGb);  // all there are
+  ModelSizes model = ten_layers();
+  model.layers[9].without_gpu_kernels = "F32";
+  EXPECT_EQ(make_plan(model, request).gpu.hot, 16 * kGb);
+}
+
 TEST(Planner, KeepsToWishes) {
   PlanRequest request = with_gpu(31);
   request.fixed.experts[9] = Device::kCpu;

@@ -66,6 +66,7 @@ std::vector<float> plain(const Expert& routed, const Expert* shared, const Exper
     const float* x = step.x + t * width;
     std::vector<float> sum(static_cast<size_t>(width), 0.0F);
     for (int rank = 0; rank < kUsed; ++rank) {
+      if (step.ids[t * kUsed + rank] < 0) continue;
       const std::vector<float> y = routed.plain(step.ids[t * kUsed + rank], x);
       generic.multiply_add(y.data(), step.weights[t * kUsed + rank], sum.data(), width);
     }
@@ -86,8 +87,22 @@ std::vector<float> plain(const Expert& routed, const Expert* shared, const Exper
 
 class Experts : public ::testing::TestWithParam<Case> {};
 
-TEST_P(Experts, EqualPlainEvaluation) {
-  const Case& c = GetParam();
+// Which pairs have an expert that the GPU computes, and reach the CPU as ~id.
+enum class Hot : uint8_t { kNone, kSome, kAll };
+
+void mark_hot(Hot hot, std::vector<int32_t>& ids) {
+  for (int32_t& id : ids) {
+    if (hot == Hot::kAll || (hot == Hot::kSome && id % 2 == 0)) id = ~id;
+  }
+}
+
+void expect_plain_evaluation(const Case& c, Hot hot);
+
+TEST_P(Experts, EqualPlainEvaluation) { expect_plain_evaluation(GetParam(), Hot::kNone); }
+TEST_P(Experts, LeaveOutHotOnes) { expect_plain_evaluation(GetParam(), Hot::kSome); }
+TEST_P(Experts, MayAllBeHot) { expect_plain_evaluation(GetParam(), Hot::kAll); }
+
+void expect_plain_evaluation(const Case& c, Hot hot) {
   Expert routed(c.gate, c.up, c.down, kExperts, c.width, c.hidden, 1);
   std::unique_ptr<Expert> shared;
   if (c.shared_hidden > 0) {
@@ -107,6 +122,7 @@ TEST_P(Experts, EqualPlainEvaluation) {
                           : static_cast<int32_t>(1 + (t * 2 + rank * 5) % (kExperts - 1)));
       }
     }
+    mark_hot(hot, ids);
     ExpertStep step = {.x = x.data(),
                        .ids = ids.data(),
                        .weights = weights.data(),

@@ -109,7 +109,7 @@ class CudaGpu : public Gpu {
     live_tokens_ = static_cast<int64_t>(layout.ids.size());
     only_generates_ = layout.ids.size() == layout.sequences.size();
     layer_ = 0;
-    if (hot_) hot_->upload_table(stream());
+    hot_.upload_table(stream());
     return step_->begin(layout, rows, stream());
   }
   void capture(int rows, const std::function<void()>& enqueue) override {
@@ -139,7 +139,7 @@ class CudaGpu : public Gpu {
       const CapturedWork& captured = replayed->host_work[i];
       const HostExperts operands = hand_offs_.operands(captured.place, live_tokens_, captured.last);
       hand_offs_.wait(i, stream());
-      if (captured.hot >= 0) hot_->count(captured.hot, operands.ids, operands.tokens);
+      hot_.count(captured.hot, operands.ids, operands.tokens);
       captured.work.now(operands);
       hand_offs_.answer(i);
       if (operands.deferred > 0) captured.work.later(operands);
@@ -153,12 +153,12 @@ class CudaGpu : public Gpu {
     return {pinned_.emplace_back(bytes).data(), bytes};
   }
   void begin_host_experts(const GpuExperts& experts) override {
-    hand_offs_.send(experts, place(), hot_layer(experts), stream());
+    hand_offs_.send(experts, place(), hot_.find(*experts.gate), stream());
     if (capturing_ == nullptr) mark_.record(stream());
   }
   void end_host_experts(const GpuExperts& experts, HostWork work) override {
     const HandOffs::Place place = this->place();
-    const int hot = hot_layer(experts).index;
+    const int hot = hot_.find(*experts.gate).index;
     ++layer_;
     // Not through stream(): the sum of hot experts waits on for the norm.
     if (capturing_ != nullptr) {
@@ -168,16 +168,17 @@ class CudaGpu : public Gpu {
     }
     const HostExperts operands = hand_offs_.operands(place, live_tokens_, experts.last);
     mark_.synchronize();
-    if (hot >= 0) hot_->count(hot, operands.ids, operands.tokens);
+    hot_.count(hot, operands.ids, operands.tokens);
     work.now(operands);
     hand_offs_.receive(experts, place, queue_.get());
     if (operands.deferred > 0) work.later(operands);
   }
   HotSlots& reserve_hot_slots(const HotSlotsSizes& sizes) override {
-    return hot_.emplace(sizes, memory_);
+    hot_.reserve(sizes, memory_);
+    return hot_;
   }
   void hot_experts(Workspace& workspace, const GpuExperts& experts) override {
-    const HotLayer& layer = hot_layer(experts);
+    const HotLayer& layer = hot_.find(*experts.gate);
     if (layer.index < 0) return;
     GpuExperts in_slots = experts;
     in_slots.gate = &layer.gate;
@@ -549,10 +550,6 @@ class CudaGpu : public Gpu {
     return {.layer = layer_, .flags = capturing_ != nullptr, .defers = defer_ && only_generates_};
   }
 
-  const HotLayer& hot_layer(const GpuExperts& experts) const {
-    return hot_ ? hot_->find(*experts.gate) : no_hot_layer_;
-  }
-
   struct CapturedWork {
     HandOffs::Place place;
     bool last;  // layer
@@ -573,8 +570,7 @@ class CudaGpu : public Gpu {
   std::mutex transfer_mutex_;
   HandOffs hand_offs_;
   std::optional<ExpertStream> expert_stream_;
-  std::optional<CudaHotSlots> hot_;
-  HotLayer no_hot_layer_;
+  CudaHotSlots hot_;
   std::vector<CapturedWork>* capturing_ = nullptr;
   bool defer_ = false, only_generates_ = false;
   size_t layer_ = 0;  // of experts on the host, of the step that is enqueued
@@ -589,8 +585,6 @@ class CudaGpu : public Gpu {
 };
 
 }  // namespace
-
-int64_t Gpu::page_bytes(const KvLayer& form) { return cuda::page_bytes(cuda_cache(form)); }
 
 size_t Gpu::experts_workspace_bytes(const Tensor& gate, int64_t tokens, int used) {
   const int64_t width = gate.cols();

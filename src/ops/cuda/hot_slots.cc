@@ -45,16 +45,19 @@ int64_t HotSlots::slot_bytes(const HotLayerSource& layer) {
   return bytes;
 }
 
-CudaHotSlots::CudaHotSlots(const HotSlotsSizes& sizes, DeviceBudget& memory)
-    : experts_(static_cast<int>(sizes.layers.front().gate->shape.inner(2))),
-      used_(sizes.used),
-      sources_(sizes.layers.begin(), sizes.layers.end()),
-      table_(sources_.size() * static_cast<size_t>(experts_) * sizeof(int32_t)),
-      ids_(static_cast<size_t>(std::max(sizes.max_tokens, sizes.max_generating) * sizes.used) *
-           sizeof(int32_t)),
-      host_table_(table_.bytes()),
-      pairs_(sources_.size() * static_cast<size_t>(experts_)),
-      staging_(kStagingBytes) {
+void CudaHotSlots::reserve(const HotSlotsSizes& sizes, DeviceBudget& memory) {
+  using platform::cuda::DeviceMemory, platform::cuda::PinnedMemory;
+  TANDEM_CHECK(sources_.empty(), "slots are reserved already");
+  sources_.assign(sizes.layers.begin(), sizes.layers.end());
+  experts_ = static_cast<int>(sources_.front().gate->shape.inner(2));
+  used_ = sizes.used;
+  pairs_.resize(sources_.size() * static_cast<size_t>(experts_));
+  table_ = DeviceMemory(pairs_.size() * sizeof(int32_t));
+  host_table_ = PinnedMemory(table_.bytes());
+  table_changed_ = true;
+  const int64_t tokens = std::max(sizes.max_tokens, sizes.max_generating);
+  ids_ = DeviceMemory(static_cast<size_t>(tokens * sizes.used) * sizeof(int32_t));
+  staging_ = PinnedMemory(kStagingBytes);
   std::fill_n(host_table_.as<int32_t>(), pairs_.size(), -1);
   for (size_t i = 0; i < sources_.size(); ++i) {
     const HotLayerSource& source = sources_[i];
@@ -150,6 +153,7 @@ bool CudaHotSlots::advance(platform::ThreadPool& pool) {
 }
 
 void CudaHotSlots::count(int layer, const int32_t* ids, int64_t tokens) {
+  if (layer < 0) return;
   uint32_t* pairs = pairs_.data() + static_cast<ptrdiff_t>(layer) * experts_;
   for (int64_t i = 0; i < tokens * used_; ++i) {
     hits_ += ids[i] < 0;

@@ -21,7 +21,8 @@ struct HotLayer {
 
 class CudaHotSlots : public HotSlots {
  public:
-  CudaHotSlots(const HotSlotsSizes& sizes, DeviceBudget& memory);
+  // Without it no layer has slots. Once.
+  void reserve(const HotSlotsSizes& sizes, DeviceBudget& memory);
 
   void map(int layer, int expert, int slot) override;
   void begin_copy(int layer, int expert, int slot) override;
@@ -34,7 +35,7 @@ class CudaHotSlots : public HotSlots {
   const HotLayer& find(const Tensor& gate) const;
   // Has later work on the stream see the table as it is; before a step.
   void upload_table(cudaStream_t stream);
-  // Of a layer's hand-off: ids as the host sees them. [T, K]
+  // Of the hand-off of layer `index`, if it has slots: ids as the host sees them. [T, K]
   void count(int layer, const int32_t* ids, int64_t tokens);
 
  private:
@@ -46,13 +47,13 @@ class CudaHotSlots : public HotSlots {
   };
   void add_pieces(const Tensor& from, const Tensor& to, int expert, int slot);
 
-  int experts_, used_;
+  int experts_ = 0, used_ = 0;
   std::vector<HotLayerSource> sources_;
   std::vector<HotLayer> layers_;
   HotLayer none_;
   platform::cuda::DeviceMemory table_, ids_;  // [L, E], [T, K]
   platform::cuda::PinnedMemory host_table_;
-  bool table_changed_ = true;
+  bool table_changed_ = false;
   std::vector<uint32_t> pairs_;
   int64_t hits_ = 0;
 

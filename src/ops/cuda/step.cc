@@ -71,6 +71,8 @@ StepOnDevice::StepOnDevice(const GpuSizes& sizes)
   TANDEM_CUDA_CALL(cudaMemset(decode_counters_.data(), 0, decode_counters_.bytes()));
 }
 
+int64_t Gpu::page_bytes(const KvLayer& form) { return cuda::page_bytes(cuda_cache(form)); }
+
 StepOnDevice::Array StepOnDevice::add(int count) {
   const Array array = {bytes_};
   bytes_ += Workspace::aligned(static_cast<size_t>(count) * sizeof(int32_t));

@@ -44,7 +44,9 @@ struct Operands {
             .host_weights = reinterpret_cast<float*>(host_weights.device()),
             .values = values,
             .pairs = pairs,
-            .slot = slot};
+            .slot = slot,
+            .places = nullptr,
+            .placed_ids = nullptr};
   }
   ReceiveParams receiving(const HandOff& slot) const {
     return {.host_sum = reinterpret_cast<const float*>(host_sum.device()),
@@ -134,6 +136,29 @@ TEST_P(HandOffs, WithoutAFlagAllOperandsAreSentAndAdded) {
   synchronize();
   const std::vector<float> got = operands.x.host();
   for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(got[i], x[i] + sum[i]) << i;
+}
+
+// Experts 0, 3, 6, ... have a place: the host sees their ids negative, later kernels see the
+// places.
+TEST_P(HandOffs, ExpertsWithAPlaceAreTheDevices) {
+  Operands operands(GetParam());
+  std::vector<int32_t> ids(static_cast<size_t>(operands.pairs)), table(64, -1);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 5 % 65) - 1;
+  for (size_t e = 0; e < table.size(); e += 3) table[e] = static_cast<int32_t>(e / 3);
+  operands.ids.assign(ids);
+  const testing::DeviceVector<int32_t> places(table);
+  testing::DeviceVector<int32_t> placed(ids.size());
+  SendParams params = operands.sending({});
+  params.places = places.data();
+  params.placed_ids = placed.data();
+  send(params, stream());
+  synchronize();
+  const std::vector<int32_t> got = placed.host();
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const int32_t place = ids[i] < 0 ? -1 : table[static_cast<size_t>(ids[i])];
+    ASSERT_EQ(got[i], place) << i;
+    ASSERT_EQ(operands.host_ids.as<int32_t>()[i], place < 0 ? ids[i] : ~ids[i]) << i;
+  }
 }
 
 // One block; several with a rest of less than four values; more than there are blocks for.
