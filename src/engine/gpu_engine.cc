@@ -40,15 +40,16 @@ std::vector<ops::KvLayer> allocate_cache(ops::Gpu& gpu, ops::KvLayer form, int l
   return cache;
 }
 
-void require_host_memory(const models::Decoder& decoder, const Options& options) {
+// work: scratch, and what experts are handed on in.
+void require_host_memory(const models::Decoder& decoder, int64_t work, const Options& options) {
   constexpr int64_t kMib = int64_t{1} << 20;
   const int64_t weights = decoder.weight_memory_bytes();
   const int64_t available = platform::read_topology().available_bytes;
-  if (weights + options.other_memory_bytes <= available) return;
+  if (weights + work + options.other_memory_bytes <= available) return;
   throw Error(
-      "not enough memory: routed experts {} MiB, --host_cache_gb {} MiB, {} MiB are available; "
-      "take a smaller model or fewer bits a weight",
-      weights / kMib, options.other_memory_bytes / kMib, available / kMib);
+      "not enough memory: routed experts {} MiB, working memory {} MiB, --host_cache_gb {} MiB, {} "
+      "MiB are available; take a smaller model, fewer bits a weight or a smaller --chunk_size",
+      weights / kMib, work / kMib, options.other_memory_bytes / kMib, available / kMib);
 }
 
 // Whether a layer of experts has them there. [L]; leading dense layers have none.
@@ -103,27 +104,34 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
       hot_bytes_(plan.gpu.hot),
       graph_rows_(graph_rows(info_.max_step_sequences)),
       outputs_(info_) {
-  require_host_memory(*decoder_, options);
   require_deferrable(decoder_->config().moe, plan.experts, options);
+  const ops::GpuSizes sizes = gpu_sizes(plan, options);
+  require_host_memory(
+      *decoder_, ops::Gpu::hand_off_bytes(sizes) + static_cast<int64_t>(host_workspace_.capacity()),
+      options);
   const auto logits =
       static_cast<size_t>(info_.max_step_sequences) * static_cast<size_t>(info_.vocab_size);
   device_logits_ = reinterpret_cast<float*>(take(*gpu_, logits * sizeof(float), "logits").data());
   sampler_ = std::make_unique<GpuSampler>(info_, *gpu_, pool_.size());
+  gpu_->prepare(sizes);
+  sequences_.reserve(static_cast<size_t>(info_.max_step_sequences));
+}
+
+ops::GpuSizes GpuEngine::gpu_sizes(const Plan& plan, const Options& options) const {
   // A page may serve several sequences.
   const int64_t most_pages = std::min<int64_t>(
       int64_t{info_.num_pages} * info_.max_step_sequences,
       int64_t{info_.max_step_sequences} * ((info_.context_length - 1) / info_.page_size + 1));
-  gpu_->prepare({.cache = form_,
-                 .heads = decoder_->config().heads,
-                 .max_tokens = info_.max_step_tokens,
-                 .max_sequences = info_.max_step_sequences,
-                 .max_pages = static_cast<int>(most_pages),
-                 .host_expert_width = decoder_->config().hidden,
-                 .host_experts_used = some_on(Device::kCpu, decoder_->config().moe, plan.experts)
-                                          ? decoder_->config().moe.routing.used
-                                          : 0,
-                 .deferred_experts = options.defer_experts});
-  sequences_.reserve(static_cast<size_t>(info_.max_step_sequences));
+  return {.cache = form_,
+          .heads = decoder_->config().heads,
+          .max_tokens = info_.max_step_tokens,
+          .max_sequences = info_.max_step_sequences,
+          .max_pages = static_cast<int>(most_pages),
+          .host_expert_width = decoder_->config().hidden,
+          .host_experts_used = some_on(Device::kCpu, decoder_->config().moe, plan.experts)
+                                   ? decoder_->config().moe.routing.used
+                                   : 0,
+          .deferred_experts = options.defer_experts};
 }
 
 // Packing takes buffers on the host, as operators there do.

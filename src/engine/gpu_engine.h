@@ -49,6 +49,7 @@ class GpuEngine : public LocalEngine {
  private:
   using Clock = std::chrono::steady_clock;
 
+  ops::GpuSizes gpu_sizes(const Plan& plan, const Options& options) const;
   void lay_out(const Batch& batch);
   // Enqueues the model over what begin_step() uploaded.
   void forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_t outputs);

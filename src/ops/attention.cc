@@ -225,7 +225,7 @@ int64_t kv_page_bytes(const KvLayer& layer) {
 void append_kv(Context& ctx, const KvLayer& layer, const PagedTokens& where, const float* k,
                const float* v) {
   const Profile::Scope timed(ctx.profile, Op::kAppendKv);
-  if (ctx.gpu != nullptr) return ctx.gpu->append_kv(layer, k, v);
+  TANDEM_CHECK(ctx.gpu == nullptr, "on a GPU it is a part of {}", "ops/prepared_attention.h");
   const int64_t bytes = element_bytes(layer.dtype);
   const int64_t key_dim = layer.key_dim, value_dim = layer.value_dim;
   // A key that becomes a column costs about 1 ns an element: 2 us of work.
@@ -272,7 +272,7 @@ size_t attention_workspace_bytes(const KvLayer& layer, int64_t tokens, int threa
 void attention(Context& ctx, const KvLayer& layer, const PagedTokens& where, const float* q,
                int64_t heads, float scale, float* out) {
   const Profile::Scope timed(ctx.profile, Op::kAttention);
-  if (ctx.gpu != nullptr) return ctx.gpu->attention(layer, q, scale, out);
+  TANDEM_CHECK(ctx.gpu == nullptr, "on a GPU it is a part of {}", "ops/prepared_attention.h");
   const int threads = ctx.pool.size();
   const BlockForm form = block_form(layer, heads);
   const auto tokens = static_cast<size_t>(where.tokens);

@@ -46,7 +46,7 @@ void embed(Context& ctx, const Tensor& table, const int32_t* ids, int64_t tokens
 void copy_columns(Context& ctx, HeadsView from, HeadsView to, int64_t tokens, int64_t heads,
                   int64_t width) {
   const Profile::Scope timed(ctx.profile, Op::kElementwise);
-  if (ctx.gpu != nullptr) return ctx.gpu->copy_columns(from, to, tokens, heads, width);
+  TANDEM_CHECK(ctx.gpu == nullptr, "on a GPU it is a part of {}", "ops/prepared_attention.h");
   ctx.pool.parallel_for(
       tokens, rows_per_piece(heads * width), [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; ++t) {

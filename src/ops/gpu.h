@@ -136,6 +136,8 @@ class Gpu {
   // Whether attention has kernels for the form; else the reason.
   virtual std::string unsupported(const GpuSizes& sizes) const = 0;
   static int64_t page_bytes(const KvLayer& form);
+  // Page-locked memory that prepare() takes to hand experts on; 0 where the host has none.
+  static int64_t hand_off_bytes(const GpuSizes& sizes);
   // Of the workspace, for experts() alone.
   static size_t experts_workspace_bytes(const Tensor& gate, int64_t tokens, int used);
   // Whether weights of the type can be multiplied with; those of routed experts.
@@ -192,10 +194,6 @@ class Gpu {
                         RowsView y) = 0;
   virtual void fill_rope_table(const RopeConfig& config, const double* frequencies,
                                const int32_t* positions, int64_t tokens, float* table) = 0;
-  virtual void rope(const RopeConfig& config, const float* table, HeadsView x, int64_t tokens,
-                    int64_t heads) = 0;
-  virtual void copy_columns(HeadsView from, HeadsView to, int64_t tokens, int64_t heads,
-                            int64_t width) = 0;
   virtual void gather_rows(const float* x, const int32_t* rows, int64_t count, int64_t width,
                            float* out) = 0;
   virtual void linear(Workspace& workspace, Input x, int64_t tokens,
@@ -205,8 +203,6 @@ class Gpu {
                             const Tensor& up, const Projection& down) = 0;
   virtual void linear_per_head(Workspace& workspace, HeadsView x, int64_t tokens, const Tensor& w,
                                HeadsView y) = 0;
-  virtual void append_kv(const KvLayer& layer, const float* k, const float* v) = 0;
-  virtual void attention(const KvLayer& layer, const float* q, float scale, float* out) = 0;
   // As in ops/prepared_attention.h.
   virtual void grouped_attention(const KvLayer& layer, const GroupedProjections& in,
                                  Features out) = 0;

@@ -67,7 +67,7 @@ void fill_rope_table(Context& ctx, const RopeConfig& config, const double* frequ
 void rope(Context& ctx, const RopeConfig& config, const float* table, HeadsView x, int64_t tokens,
           int64_t heads) {
   const Profile::Scope timed(ctx.profile, Op::kRope);
-  if (ctx.gpu != nullptr) return ctx.gpu->rope(config, table, x, tokens, heads);
+  TANDEM_CHECK(ctx.gpu == nullptr, "on a GPU it is a part of {}", "ops/prepared_attention.h");
   // 8 K rotated elements are some 2 us of work.
   const int64_t grain = std::max<int64_t>(1, 8192 / (heads * config.dims));
   ctx.pool.parallel_for(tokens, grain, [&](int64_t begin, int64_t end, int) {

@@ -38,15 +38,28 @@ HandOffs::Buffer::Buffer(int64_t tokens, int64_t width, int used)
   sums = rows;
   ids = 2 * rows;
   weights = ids + pairs;
-  memory = platform::cuda::PinnedMemory(weights + pairs);
 }
 
 void HandOffs::reserve(const GpuSizes& s) {
-  const int tokens = std::max(s.max_tokens, s.max_sequences);
-  buffers_[0] = Buffer(tokens, s.host_expert_width, s.host_experts_used);
   deferred_ = s.deferred_experts;
-  if (deferred_ == 0) return;
-  buffers_[1] = Buffer(s.max_sequences, s.host_expert_width, s.host_experts_used);
+  buffers_ = buffers_for(s);
+  for (Buffer& buffer : buffers_) buffer.memory = platform::cuda::PinnedMemory(buffer.bytes());
+}
+
+int64_t HandOffs::bytes(const GpuSizes& sizes) {
+  const auto buffers = buffers_for(sizes);
+  return static_cast<int64_t>(buffers[0].bytes() + buffers[1].bytes());
+}
+
+std::array<HandOffs::Buffer, 2> HandOffs::buffers_for(const GpuSizes& s) {
+  std::array<Buffer, 2> buffers;
+  if (s.host_experts_used == 0) return buffers;
+  buffers[0] =
+      Buffer(std::max(s.max_tokens, s.max_sequences), s.host_expert_width, s.host_experts_used);
+  if (s.deferred_experts > 0) {
+    buffers[1] = Buffer(s.max_sequences, s.host_expert_width, s.host_experts_used);
+  }
+  return buffers;
 }
 
 cuda::HandOff HandOffs::flags_of(const Place& place) const {

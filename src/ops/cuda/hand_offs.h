@@ -3,6 +3,7 @@
 // inside graphs: one slot for each layer of a step, the same in all graphs.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +22,7 @@ class HandOffs {
 
   // Memory for steps of so many tokens at most; before the first hand-off.
   void reserve(const GpuSizes& sizes);
+  static int64_t bytes(const GpuSizes& sizes);
 
   // A layer's place in its step. Layers that defer take the two buffers in turns: the host still
   // reads one layer's x while the next one's arrives.
@@ -51,7 +53,8 @@ class HandOffs {
   // x [T, M], sums [T, M], ids [T, K] and weights [T, K], at these bytes.
   struct Buffer {
     Buffer() = default;
-    Buffer(int64_t tokens, int64_t width, int used);
+    Buffer(int64_t tokens, int64_t width, int used);  // takes no memory yet
+    size_t bytes() const { return weights + weights - ids; }
 
     platform::cuda::PinnedMemory memory;
     size_t sums = 0, ids = 0, weights = 0;
@@ -60,13 +63,14 @@ class HandOffs {
   const Buffer& buffer_of(const Place& place, size_t layer) const {
     return buffers_[place.defers ? layer % 2 : 0];
   }
+  static std::array<Buffer, 2> buffers_for(const GpuSizes& sizes);
   cuda::HandOff flags_of(const Place& place) const;
 
   platform::cuda::DeviceMemory counts_;  // [slots] raises, then [slots] blocks
   platform::cuda::PinnedMemory flags_;   // [slots] raised, then [slots] answered
   platform::cuda::PinnedMemory waited_;  // [slots] nanoseconds of the GPU
   std::vector<uint32_t> expected_;       // the last raise that was waited for
-  Buffer buffers_[2];                    // the second for steps that defer
+  std::array<Buffer, 2> buffers_;        // the second for steps that defer
   int deferred_ = 0;
 
   using Clock = std::chrono::steady_clock;

@@ -170,7 +170,7 @@ void StepOnDevice::grouped_attention(const KvLayer& layer, const GroupedProjecti
                                           .tokens = tokens_};
   if (!decodes_) {
     cuda::prepare_gqa(prepare, stream);
-    return attention(layer, nullptr, in.scale, out, stream);
+    return attention(layer, in.scale, out, stream);
   }
   cuda::decode_gqa({.in = prepare,
                     .page_starts = on_device(page_starts_),
@@ -209,7 +209,7 @@ void StepOnDevice::prepare_latent(const KvLayer& layer, const LatentProjections&
                        stream);
 }
 
-void StepOnDevice::attention(const KvLayer& layer, const float* q, float scale, Features out,
+void StepOnDevice::attention(const KvLayer& layer, float scale, Features out,
                              cudaStream_t stream) const {
   auto* rounded = reinterpret_cast<__nv_bfloat16*>(out.rounded);
   if (latent_) {
@@ -218,7 +218,7 @@ void StepOnDevice::attention(const KvLayer& layer, const float* q, float scale, 
                          .form = form_,
                          .memory = memory_,
                          .cache = cuda_cache(layer),
-                         .q = q,
+                         .q = nullptr,  // in memory_ already
                          .out = out.f32,
                          .pages = on_device(pages_),
                          .tokens = tokens_,
@@ -231,7 +231,7 @@ void StepOnDevice::attention(const KvLayer& layer, const float* q, float scale, 
                        .plan = plan_.gqa,
                        .memory = memory_,
                        .cache = cuda_cache(layer),
-                       .q = q,
+                       .q = nullptr,  // in memory_ already
                        .out = out.f32,
                        .token_starts = on_device(token_starts_),
                        .page_starts = on_device(page_starts_),

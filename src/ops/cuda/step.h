@@ -31,9 +31,8 @@ class StepOnDevice {
 
   int tokens() const { return tokens_; }
   const int32_t* slots() const { return on_device(slots_); }  // [T] page * page_size + place
-  // q null: the queries are in queries() already.
-  void attention(const KvLayer& layer, const float* q, float scale, Features out,
-                 cudaStream_t stream) const;
+  // Of the queries in queries().
+  void attention(const KvLayer& layer, float scale, Features out, cudaStream_t stream) const;
   void grouped_attention(const KvLayer& layer, const GroupedProjections& in, Features out,
                          cudaStream_t stream) const;
   // The cache's new rows, and queries(). latent: [T, H, kv_lora] the queries in the cache's space

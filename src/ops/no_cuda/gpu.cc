@@ -5,6 +5,7 @@
 
 namespace tandem::ops {
 
+int64_t Gpu::hand_off_bytes(const GpuSizes&) { return 0; }
 int64_t Gpu::page_bytes(const KvLayer&) { TANDEM_CHECK(false, "a GPU's cache without CUDA"); }
 
 size_t Gpu::experts_workspace_bytes(const Tensor&, int64_t, int) {
