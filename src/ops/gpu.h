@@ -88,7 +88,7 @@ struct GpuExperts {
 
 // The same operands in page-locked memory, for routed experts whose weights the host has.
 struct HostExperts {
-  const float* x;  // [T, M]
+  const float* x;      // [T, M]
   const int32_t* ids;  // ~id of an expert that the GPU has in a slot (ops/hot_slots.h)
   const float* weights;
   int64_t tokens;  // of the step, without padding
