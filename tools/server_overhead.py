@@ -3,13 +3,14 @@
 turns, so that a machine that changes its speed changes both.
 
 Decoding: bench's tokens/s of N streams against N / (median time between two tokens of a stream). First token: the time
-that a client waits for one, against bench's time of the same prompt. With --idle, that many streams wait in the queue
-meanwhile.
+that a client waits for one, against bench's time of the same prompt. With --idle, that many connections are open
+meanwhile, each with a finished stream behind it.
 
   server_overhead.py [--gguf_path FILE] [--streams 1,4,16] [--idle 1000] [--rounds 3] [--program build/release/tandem]
 """
 import argparse
 import json
+import resource
 import signal
 import socket
 import statistics
@@ -52,11 +53,37 @@ class Server:
         self.process.wait(60)
 
     def hold_idle(self, count):
-        """Connections with an answer behind them and nothing to come."""
+        """Connections with a finished stream behind them and nothing to come."""
         held = [socket.create_connection(("127.0.0.1", self.port)) for _ in range(count)]
         for connection in held:
-            connection.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
+            use(connection, STREAM)
         return held
+
+
+STREAM = b'{"prompt": [1, 2, 3], "max_tokens": 1, "stream": true}'
+
+
+def use(connection, body=None):
+    """One request over it: the server closes a connection that was silent for more than a minute."""
+    head = b"POST /v1/completions" if body else b"GET /live"
+    connection.sendall(head + b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body or b"") + (body or b""))
+    reply, end = b"", b"\r\n0\r\n\r\n" if body else b"}"
+    while end not in reply:
+        if not (piece := connection.recv(65536)):
+            raise SystemExit("the server closed an idle connection: " + reply.decode(errors="replace"))
+        reply += piece
+
+
+def raise_descriptor_limit(connections):
+    """Of this program and, inherited, of the server."""
+    wanted = connections + 200
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise SystemExit(f"{connections} connections need {wanted} open files, and this user may have {hard}: raise it "
+                         f"(ulimit -Hn {wanted}, as root) or use fewer with --idle")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def loadtest(options, server, streams, prompt, generate, requests):
@@ -77,6 +104,8 @@ def measure(options, idle):
         server = Server(options)
         held = server.hold_idle(idle)
         for n in options.streams:
+            for connection in held:
+                use(connection)
             report = loadtest(options, server, n, DEPTH, GENERATE, 2 * n)
             decode[n]["server"].append(n / report["inter_token_seconds"]["p50"])
         report = loadtest(options, server, 1, SHORT_PROMPT, 1, 20)
@@ -95,6 +124,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--program", default=ROOT / "build/release/tandem")
     options = parser.parse_args()
+    raise_descriptor_limit(options.idle)
     decode, first = measure(options, options.idle)
     print(f"{options.rounds} rounds, {options.idle} idle connections; medians")
     print(f"{'streams':>8} {'engine t/s':>12} {'server t/s':>12} {'cost %':>8}")

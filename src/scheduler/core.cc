@@ -199,12 +199,36 @@ void Core::plan() {
     s->planned = s->in_prefill() || s->fetching() ? 0 : 1;
     budget -= s->planned;
   }
-  for (const auto& s : running_) {
-    if (!s->in_prefill() || s->fetching() || budget == 0) continue;
-    cache_.copy_beginning(*s);
-    s->planned = std::min(s->remaining(), budget);
-    budget -= s->planned;
-    if (options_.strategy == Strategy::kFcfsSinglePrefill) break;
+  plan_prompts(budget);
+}
+
+void Core::plan_prompts(int32_t budget) {
+  const auto computes = [](const Sequence& s) { return s.in_prefill() && !s.fetching(); };
+  const auto give = [&](Sequence& s, int32_t limit) {
+    const int32_t tokens = std::min({s.remaining() - s.planned, limit, budget});
+    s.planned += tokens;
+    budget -= tokens;
+    return tokens;
+  };
+  const auto oldest =
+      std::find_if(running_.begin(), running_.end(), [&](const auto& s) { return computes(*s); });
+  if (oldest == running_.end()) return;
+  cache_.copy_beginning(**oldest);
+  if (options_.strategy == Strategy::kFcfsSinglePrefill) {
+    give(**oldest, budget);
+    return;
+  }
+  // Those that one step could hold need not wait for a long one: up to half of it is theirs.
+  int32_t for_short = budget / 2;
+  for (auto s = oldest + 1; s != running_.end() && for_short > 0; ++s) {
+    if (!computes(**s) || (*s)->remaining() > step_tokens_) continue;
+    cache_.copy_beginning(**s);
+    for_short -= give(**s, for_short);
+  }
+  for (auto s = oldest; s != running_.end() && budget > 0; ++s) {
+    if (!computes(**s)) continue;
+    cache_.copy_beginning(**s);
+    give(**s, budget);
   }
 }
 

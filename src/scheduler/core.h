@@ -83,8 +83,11 @@ class Core {
     return running_.size() == 1 && waiting_.empty() ? long_step_tokens_ : step_tokens_;
   }
   // Decides how many tokens of each running sequence go into the step: decodes first, the rest of
-  // the budget to prefill in order of arrival.
+  // the budget to prompts.
   void plan();
+  // At least half of it to the oldest prompt; short ones may have the other half, then the order of
+  // arrival counts.
+  void plan_prompts(int32_t budget);
   // Gives every planned sequence its pages, oldest first; the youngest lose theirs when none are
   // left.
   void reserve_pages();

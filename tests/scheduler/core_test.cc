@@ -75,6 +75,30 @@ TEST(Core, BatchLimitAndOrderOfArrival) {
     EXPECT_GE(h.outcomes[id].first_step, h.outcomes[id - 1].first_step);
 }
 
+// Half of a step is for prompts that a step can hold, the other one for the oldest.
+TEST(Core, AShortPromptDoesNotWaitForALongOne) {
+  Harness h(small_engine(), {.max_batch_size = 4, .chunk_size = 8});
+  h.add(1, 30, 2, 2);
+  h.add(2, 12, 2, 2);  // too long for a step
+  h.add(3, 6, 2, 2);
+  h.step();
+  const auto planned = [&] {
+    std::vector<int32_t> tokens;
+    for (const auto& slice : h.core.last_batch()) tokens.push_back(slice.num_tokens);
+    return tokens;
+  };
+  EXPECT_EQ(planned(), (std::vector<int32_t>{4, 4}));
+  h.step();
+  EXPECT_EQ(planned(), (std::vector<int32_t>{6, 2}));
+  EXPECT_EQ(h.outcomes[3].tokens.size(), 1U);
+  h.step();  // a decode goes first, the second prompt still waits for the first
+  EXPECT_EQ(planned(), (std::vector<int32_t>{7, 1}));
+  while (!h.core.idle()) h.step();
+  for (RequestId id = 1; id <= 3; ++id) EXPECT_EQ(h.outcomes[id].tokens, h.alone(id));
+  EXPECT_LT(h.outcomes[3].first_step, h.outcomes[1].first_step);
+  EXPECT_LT(h.outcomes[1].first_step, h.outcomes[2].first_step);
+}
+
 TEST(Core, SinglePrefillStrategyRunsOnePromptAtATime) {
   Harness h(small_engine(),
             {.max_batch_size = 4, .chunk_size = 8, .strategy = Strategy::kFcfsSinglePrefill});
