@@ -159,6 +159,46 @@ TEST(Core, CancelInEveryPhase) {
   EXPECT_EQ(h.core.stats().cancelled, 3U);
 }
 
+TEST(Core, CancelWhilePreempted) {
+  Harness h(small_engine(4, 4), {.max_batch_size = 2, .chunk_size = 8});
+  h.add(1, 4, 12, 12);
+  h.add(2, 4, 12, 12);
+  while (h.core.stats().preemptions == 0) h.step();
+  EXPECT_EQ(h.core.waiting(), std::vector<RequestId>{2});
+  const size_t told = h.outcomes[2].tokens.size();
+  EXPECT_GT(told, 0U);
+  h.cancel(2);
+  EXPECT_EQ(h.outcomes[2].finish, FinishReason::kCancelled);
+  while (!h.core.idle()) h.step();
+  EXPECT_EQ(h.outcomes[2].tokens.size(), told);
+  EXPECT_EQ(h.outcomes[1].tokens, h.alone(1));
+  EXPECT_EQ(h.core.stats().pages_free, 4);
+}
+
+// What a stream that generates, and the oldest prompt, can be made to wait for.
+TEST(Core, NobodyIsKeptWaitingByPrompts) {
+  constexpr int kChunk = 12, kLong = 120;
+  engine::EngineInfo engine = small_engine(400, 4);
+  engine.max_step_sequences = 8;
+  Harness h(engine, {.max_batch_size = 8, .chunk_size = kChunk});
+  for (RequestId id = 1; id <= 3; ++id) h.add(id, 2, 90, 90);
+  h.step();
+  h.add(4, kLong, 2, 2);
+  int steps = 0;
+  for (RequestId next = 5; h.outcomes[4].tokens.empty(); ++next, ++steps) {
+    h.add(next, next % 3 == 0 ? 40 : 5, 1, 1);  // more in every step than it can hold
+    h.add(next + 1000, 5, 1, 1);
+    const size_t before = h.outcomes[1].tokens.size();
+    h.step();
+    int tokens = 0;
+    for (const auto& slice : h.core.last_batch()) tokens += slice.num_tokens;
+    EXPECT_LE(tokens, kChunk);
+    for (RequestId id = 1; id <= 3; ++id) EXPECT_EQ(h.outcomes[id].tokens.size(), before + 1);
+  }
+  EXPECT_LE(steps, 2 * kLong / (kChunk - 3) + 1) << "the oldest has half of what decodes leave";
+  EXPECT_GT(steps, kLong / (kChunk - 3) + 1) << "short ones passed it";
+}
+
 TEST(Core, AKeyAtItsLimitStandsAsideForOthers) {
   Harness h(small_engine(), {.max_batch_size = 3, .chunk_size = 16, .max_running_per_key = 1});
   const auto add = [&](RequestId id, uint64_t key) {

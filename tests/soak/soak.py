@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections import Counter
@@ -31,6 +32,7 @@ MODEL = ROOT / "build/models/tiny/quant-probe.gguf"
 KEYS = ("first-key", "second-key")
 FLAGS = ["--cache_lens", "1024", "--page_size", "32", "--max_batch_size", "8", "--chunk_size", "48",
          "--max_queue", "30", "--max_running_per_key", "5", "--max_queue_per_key", "12",
+         "--host_cache_gb", "0.001", "--disk_cache_gb", "0.01",  # small: both give up pages all the time
          "--max_new_tokens", "32", "--log_level", "error"]
 PREFIXES = ["You are a helpful assistant. " * 4, "The same long beginning, over and over. " * 6, ""]
 GREEDY = ["count to ten", "a story about a fox", "x" * 200, "why is the sky blue? " * 8]
@@ -42,14 +44,14 @@ MEMORY_SLACK = 4 << 20
 
 
 class Server:
-    def __init__(self, program):
+    def __init__(self, program, folder):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         keys = [word for key in KEYS for word in ("--api_key", key)]
         self.process = subprocess.Popen(
             [program, "serve", "--gguf_path", MODEL, "--host", "127.0.0.1", "--port", str(self.port), "--device", "cpu", *FLAGS,
-             *keys])
+             *keys, "--kv_cache_dir", folder])
 
     def metrics(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as reply:
@@ -218,6 +220,9 @@ def compare(first, last, requests):
     print(f"soak: memory {last['process_resident_memory_bytes'] / 2**20:.1f} MiB, {gained / 2**20:+.1f} MiB since the "
           f"first fifth; {last['process_open_fds']:.0f} descriptors; {last['tandem:kv_pages_total']:.0f} pages, all free; "
           f"{last['vllm:num_preemptions_total']:.0f} preemptions")
+    pages = last["tandem:kv_tier_pages_used"]
+    print(f"soak: {pages:.0f} pages in host memory and on disk")
+    expect(pages > 0, "the tiers below the device hold nothing")
     expect(last["process_open_fds"] <= first["process_open_fds"],
            f"descriptors rose from {first['process_open_fds']} to {last['process_open_fds']}")
     expect(gained <= MEMORY_SLACK + 64 * requests, f"memory rose by {gained} bytes")
@@ -234,7 +239,8 @@ def main():
     if not MODEL.exists():
         MODEL.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, ROOT / "tools/tiny_gguf.py", "quant-probe", MODEL], check=True)
-    server = Server(options.program)
+    folder = tempfile.TemporaryDirectory(prefix="tandem-soak-")
+    server = Server(options.program, folder.name)
     try:
         server.wait_until_idle()
         soak = Soak(server, options.seed)
@@ -254,6 +260,8 @@ def main():
         expect(code == 0, f"the server ended with {code}")
     finally:
         server.process.kill()
+        server.process.wait()
+        folder.cleanup()
 
 
 if __name__ == "__main__":
