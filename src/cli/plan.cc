@@ -188,6 +188,12 @@ void print_table(const Report& r) {
   }
   if (model.experts > 0) {
     std::printf("experts: %s\n", experts_by_layer(model, plan).c_str());
+    if (plan.streams()) {
+      std::printf("prompts: experts on the CPU are copied to the GPU where that is quicker\n");
+    }
+    if (plan.on_gpu) {
+      std::printf("steps of one prompt alone: %d tokens\n", r.options.engine.max_step_tokens);
+    }
     const double spread = r.options.spread > 0.0 ? r.options.spread : model.experts;
     std::printf("distinct experts of %d in a layer, tokens spread evenly over %.0f:", model.experts,
                 spread);
@@ -236,6 +242,7 @@ json::object to_json(const Report& r, const Alternative& a) {
                       {"fits", a.fits},
                       {"device", a.plan.on_gpu ? "cuda" : "cpu"},
                       {"cache_tokens", a.plan.cache_tokens},
+                      {"streams", a.plan.streams()},
                       {"experts", std::move(experts)},
                       {"host_bytes", to_json(a.plan.host)},
                       {"predictions", std::move(lines)}};

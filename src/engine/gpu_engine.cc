@@ -138,6 +138,9 @@ ops::GpuSizes GpuEngine::gpu_sizes(const Plan& plan, const Options& options) con
 void GpuEngine::load_weights(const std::function<void(int64_t bytes)>& on_bytes) {
   ops::Context host{pool_, context_.cpu, host_workspace_};
   decoder_->load(host, on_bytes);
+}
+
+void GpuEngine::prepare_experts() {
   if (hot_bytes_ > 0) {
     hot_ = HotExperts::create(*gpu_, *decoder_, hot_options_, hot_bytes_, info_.max_step_tokens,
                               info_.max_step_sequences);
@@ -241,8 +244,8 @@ StepResult GpuEngine::finish() {
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
   if (host_works()) sampler_->enqueue(batch_, outputs_, device_logits_);
   gpu_->wait();
-  if (hot_) hot_->after_step(pool_, std::ssize(batch_.tokens));
   const Clock::time_point computed = Clock::now();
+  if (hot_) hot_->after_step(pool_, std::ssize(batch_.tokens));
   const StepResult result = sampler_->finish(pool_, batch_, outputs_);
   sides_.reset();
   if (replayed_) {

@@ -24,6 +24,8 @@ class GpuEngine : public LocalEngine {
   GpuEngine(const gguf::File& file, const Options& options, std::unique_ptr<ops::Gpu> gpu,
             const Plan& plan);
   void load_weights(const std::function<void(int64_t bytes)>& on_bytes);
+  // Fills hot experts, and decides which prompts' experts are streamed; after load_weights().
+  void prepare_experts();
   // Captures the graphs of steps that only generate; after load_weights().
   void capture_graphs();
   int64_t weight_file_bytes() const { return decoder_->weight_file_bytes(); }

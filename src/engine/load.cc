@@ -131,6 +131,7 @@ std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& asked) 
   if (plan.on_gpu) {
     auto engine = std::make_unique<GpuEngine>(file, options, std::move(planned.gpu), plan);
     load_weights(*engine, options);
+    engine->prepare_experts();
     if (options.use_cuda_graph) {
       if (options.on_progress) options.on_progress(1.0, "capturing graphs");
       engine->capture_graphs();

@@ -119,7 +119,8 @@ def test_without_room_for_buffers_prompts_stay_on_the_cpu():
     assert refused.returncode != 0 and "--stream_experts off" in refused.stderr
 
 
-@pytest.mark.parametrize("flags", [["--cpu_moe"], ["--cpu_moe", "--defer_experts", 2], []])
+@pytest.mark.parametrize("flags", [["--cpu_moe", "--hot_experts", "off"],
+                                   ["--cpu_moe", "--hot_experts", "off", "--defer_experts", 2], []])
 def test_a_generated_step_is_divided_among_both_sides(flags):
     generated = 16
     out = run_tandem("bench", "--device", "cuda", "--synthetic", "ds-v2-lite", "--layers", 6, "-p", 0, "-n", generated,

@@ -88,6 +88,9 @@ def test_a_limit_on_the_gpus_memory_divides_the_experts():
     planned = result["plan"]
     assert planned["gpu_bytes"]["total"] <= result["machine"]["gpu_free_bytes"] <= 8e9
     assert planned["experts"].count("cuda") > 0 and planned["experts"].count("cpu") > 0
+    assert planned["streams"]
+    off = plan(*LITE, "--gpu_memory_gb", 8, "--cache_lens", 4096, "--stream_experts", "off")["plan"]
+    assert not off["streams"] and off["experts"].count("cuda") > planned["experts"].count("cuda")
     small = plan(*LITE, "--gpu_memory_gb", 1)
     assert small["plan"]["device"] == "cpu" and "too small" in small["plan"]["reason"]
 
