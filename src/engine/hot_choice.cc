@@ -22,7 +22,7 @@ HotChoice::HotChoice(std::vector<int> slots, int experts, const HotPolicy& polic
       experts_(experts),
       policy_(policy),
       counts_(slots_.size() * static_cast<size_t>(experts)),
-      slot_of_(counts_.size(), -1) {
+      slot_of_(counts_.size(), kNone) {
   for (const int count : slots_) {
     TANDEM_CHECK(count >= 0 && count <= experts, "{} slots for {} experts", count, experts);
   }
@@ -35,7 +35,7 @@ void HotChoice::set_counts(std::span<const double> counts) {
 
 void HotChoice::fill() {
   std::vector<int> order(static_cast<size_t>(experts_));
-  std::fill(slot_of_.begin(), slot_of_.end(), -1);
+  std::fill(slot_of_.begin(), slot_of_.end(), kNone);
   used_slots_ = 0;
   for (int layer = 0; layer < layers(); ++layer) {
     std::iota(order.begin(), order.end(), 0);
@@ -60,43 +60,43 @@ void HotChoice::add(std::span<const uint32_t> pairs, int64_t tokens) {
 }
 
 std::optional<HotChoice::Switch> HotChoice::switch_in(int layer) const {
-  int best = -1, least = -1, taken = 0;
+  int best = -1, least = -1;
   for (int e = 0; e < experts_; ++e) {
-    const bool hot = slot_of_[at(layer, e)] >= 0;
-    taken += hot ? 1 : 0;
-    int& candidate = hot ? least : best;
+    const int slot = slot_of_[at(layer, e)];
+    if (slot == kOnItsWay) continue;
+    int& candidate = slot >= 0 ? least : best;
     const double count = counts_[at(layer, e)];
-    if (candidate < 0 ||
-        (hot ? count < counts_[at(layer, candidate)] : count > counts_[at(layer, candidate)])) {
+    if (candidate < 0 || (slot >= 0 ? count < counts_[at(layer, candidate)]
+                                    : count > counts_[at(layer, candidate)])) {
       candidate = e;
     }
   }
-  if (best < 0 || slots(layer) == 0) return std::nullopt;
-  TANDEM_CHECK(taken == slots(layer), "{} of {} slots have an expert", taken, slots(layer));
+  if (best < 0 || least < 0) return std::nullopt;
   const double wanted = policy_.ratio * counts_[at(layer, least)] + policy_.margin;
   if (counts_[at(layer, best)] <= wanted) return std::nullopt;
   return Switch{layer, best, slot_of_[at(layer, least)], least};
 }
 
 std::optional<HotChoice::Switch> HotChoice::next() {
-  if (moving_) return std::nullopt;
   for (int i = 0; i < std::min(kLayersAtOnce, layers()); ++i) {
     const int layer = next_layer_;
     next_layer_ = (next_layer_ + 1) % layers();
-    moving_ = switch_in(layer);
-    if (!moving_) continue;
-    slot_of_[at(layer, moving_->evicted)] = -1;
+    const std::optional<Switch> found = switch_in(layer);
+    if (!found) continue;
+    slot_of_[at(layer, found->evicted)] = kNone;
+    slot_of_[at(layer, found->expert)] = kOnItsWay;
     --used_slots_;
-    return moving_;
+    return found;
   }
   return std::nullopt;
 }
 
-void HotChoice::settle() {
-  TANDEM_CHECK(moving_.has_value(), "no expert is on its way");
-  slot_of_[at(moving_->layer, moving_->expert)] = moving_->slot;
+void HotChoice::settle(const Switch& done) {
+  int& slot = slot_of_[at(done.layer, done.expert)];
+  TANDEM_CHECK(slot == kOnItsWay, "expert {} of layer {} is not on its way", done.expert,
+               done.layer);
+  slot = done.slot;
   ++used_slots_;
-  moving_.reset();
 }
 
 }  // namespace tandem::engine

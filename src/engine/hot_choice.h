@@ -44,16 +44,21 @@ class HotChoice {
     int slot;
     int evicted;  // expert, which has no slot from now on
   };
-  // After fill(). It owns the slot when settle() says so; one at a time. Looks at a few layers
-  // only, from where the last call ended.
+  // After fill(). It owns the slot when settle() says so; several may be on their way. Looks at a
+  // few layers only, from where the last call ended.
   std::optional<Switch> next();
-  void settle();
+  void settle(const Switch& done);
 
   // The slot that the expert is in; -1: none, or it is on its way.
-  int slot_of(int layer, int expert) const { return slot_of_[at(layer, expert)]; }
+  int slot_of(int layer, int expert) const {
+    const int slot = slot_of_[at(layer, expert)];
+    return slot == kOnItsWay ? kNone : slot;
+  }
   int used_slots() const { return used_slots_; }
 
  private:
+  static constexpr int kNone = -1, kOnItsWay = -2;
+
   size_t at(int layer, int expert) const {
     return static_cast<size_t>(layer) * static_cast<size_t>(experts_) + static_cast<size_t>(expert);
   }
@@ -64,8 +69,7 @@ class HotChoice {
   HotPolicy policy_;
   std::vector<double> counts_;  // [L, E]
   std::vector<int> slot_of_;    // [L, E]
-  std::optional<Switch> moving_;
-  double tokens_ = 0.0;  // since counts were last lowered
+  double tokens_ = 0.0;         // since counts were last lowered
   int next_layer_ = 0;
   int used_slots_ = 0;
 };

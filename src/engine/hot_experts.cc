@@ -1,6 +1,6 @@
-// A switch takes two steps or more: in the first the table forgets the old expert and the copy
-// begins, in the last the copy is there and the table knows the new one. In between the CPU
-// computes both, and no kernel reads the slot.
+// After one step the table forgets the old expert and the copy begins, after a later one the copy
+// is there and the table knows the new expert. In between the CPU computes both, and no kernel
+// reads the slot.
 #include "engine/hot_experts.h"
 
 #include <algorithm>
@@ -16,6 +16,11 @@ namespace {
 constexpr int64_t kKeepFree = int64_t{512} << 20;
 // What a crash loses of the counts; a file of 50 KB is written in less than a millisecond.
 constexpr std::chrono::minutes kSaveEvery{5};
+// A round of copies after each step, and one more for so many tokens: each is some 0.3 ms, so many
+// tokens of a prompt are 20 ms at least.
+constexpr int64_t kTokensOfRound = 32;
+// Experts on their way: as many as fit a round, of models with small experts.
+constexpr size_t kMostMoving = 4;
 
 // The same number of each layer's experts, and one more of the first layers while there is room.
 void share_out(int64_t bytes, int experts, std::vector<ops::HotLayerSource>& layers) {
@@ -91,31 +96,37 @@ void HotExperts::save() const {
 
 void HotExperts::fill(platform::ThreadPool& pool) {
   choice_.fill();
+  int begun = 0;
   for (int layer = 0; layer < choice_.layers(); ++layer) {
     for (int expert = 0; expert < choice_.experts(); ++expert) {
       const int slot = choice_.slot_of(layer, expert);
       if (slot < 0) continue;
       slots_.begin_copy(layer, expert, slot);
-      while (!slots_.advance(pool)) {
-      }
       slots_.map(layer, expert, slot);
+      ++begun;
     }
   }
+  while (begun > 0) begun -= slots_.advance(pool, true);
   statistics_.used_slots = choice_.used_slots();
 }
 
-void HotExperts::move(platform::ThreadPool& pool) {
-  if (moving_) {
-    if (!slots_.advance(pool)) return;
-    choice_.settle();
-    slots_.map(moving_->layer, moving_->expert, moving_->slot);
-    ++statistics_.switches;
-  }
-  moving_ = choice_.next();
-  if (moving_) {
-    slots_.map(moving_->layer, moving_->evicted, -1);
-    slots_.begin_copy(moving_->layer, moving_->expert, moving_->slot);
-    slots_.advance(pool);
+void HotExperts::move(platform::ThreadPool& pool, int64_t tokens) {
+  for (int64_t round = tokens / kTokensOfRound; round >= 0; --round) {
+    while (moving_.size() < kMostMoving) {
+      const std::optional<HotChoice::Switch> next = choice_.next();
+      if (!next) break;
+      slots_.map(next->layer, next->evicted, -1);
+      slots_.begin_copy(next->layer, next->expert, next->slot);
+      moving_.push_back(*next);
+    }
+    if (moving_.empty()) break;
+    for (int arrived = slots_.advance(pool, round > 0); arrived > 0; --arrived) {
+      const HotChoice::Switch& done = moving_.front();
+      choice_.settle(done);
+      slots_.map(done.layer, done.expert, done.slot);
+      moving_.pop_front();
+      ++statistics_.switches;
+    }
   }
   statistics_.used_slots = choice_.used_slots();
 }
@@ -126,7 +137,7 @@ void HotExperts::after_step(platform::ThreadPool& pool, int64_t tokens) {
   statistics_.hits += slots_.hits();
   choice_.add(pairs, tokens);
   slots_.forget();
-  move(pool);
+  move(pool, tokens);
   const auto now = std::chrono::steady_clock::now();
   if (now - saved_ < kSaveEvery) return;
   saved_ = now;

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,14 +36,14 @@ class HotExperts {
 
  private:
   HotExperts(ops::HotSlots& slots, HotChoice choice, std::vector<int> layers, std::string file);
-  void move(platform::ThreadPool& pool);
+  void move(platform::ThreadPool& pool, int64_t tokens);
   void save() const;
 
   ops::HotSlots& slots_;
   HotChoice choice_;
-  std::vector<int> layers_;  // of the model, by index
-  std::string file_;         // empty: none
-  std::optional<HotChoice::Switch> moving_;
+  std::vector<int> layers_;               // of the model, by index
+  std::string file_;                      // empty: none
+  std::deque<HotChoice::Switch> moving_;  // in the order of their copies
   HotStatistics statistics_;
   std::chrono::steady_clock::time_point saved_;
 };

@@ -55,6 +55,9 @@ Plan sized(const ModelSizes& model, const PlanRequest& request, bool on_gpu,
   return plan;
 }
 
+// Panels are larger than the file's rows by up to this share.
+constexpr int64_t kPanelShare = 64;
+
 // What is left goes to copies of the experts that are in host memory.
 void add_hot_experts(const ModelSizes& model, const PlanRequest& request, Plan& plan) {
   int64_t experts = 0;
@@ -62,8 +65,9 @@ void add_hot_experts(const ModelSizes& model, const PlanRequest& request, Plan& 
     if (plan.experts[i] == Device::kCuda || !model.layers[i].without_gpu_kernels.empty()) continue;
     experts += model.layers[i].experts_bytes;
   }
-  plan.gpu.hot = std::clamp<int64_t>(*request.gpu_bytes - plan.gpu.total(), 0,
-                                     std::min(experts, request.most_hot_bytes));
+  plan.gpu.hot =
+      std::clamp<int64_t>(*request.gpu_bytes - plan.gpu.total(), 0,
+                          std::min(experts + experts / kPanelShare, request.most_hot_bytes));
 }
 
 // What the wishes fix, and the rest on the CPU.

@@ -38,10 +38,12 @@ class HotSlots {
 
   // From the next step on the expert is in the slot; -1: in host memory alone.
   virtual void map(int layer, int expert, int slot) = 0;
-  // Begins to copy an expert into a slot that none is mapped to since the step before.
+  // Will copy an expert into a slot that none is mapped to, behind the copies begun before.
   virtual void begin_copy(int layer, int expert, int slot) = 0;
-  // Copies some megabytes more of it, beside the steps. True: there is nothing left of it to copy.
-  virtual bool advance(platform::ThreadPool& pool) = 0;
+  // Goes on with the copies by some megabytes, which arrive beside the next step. Returns how many
+  // of them, in their order, have arrived whole since the last call. wait: for what is on its way;
+  // else nothing happens before that is there.
+  virtual int advance(platform::ThreadPool& pool, bool wait) = 0;
 
   // [L, E] (token, expert) pairs since forget(), and of all of them those that the GPU computed.
   virtual std::span<const uint32_t> pairs() const = 0;

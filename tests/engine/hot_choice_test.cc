@@ -45,8 +45,8 @@ TEST(HotChoice, AnExpertTakesTheLeastUsedOnesSlotOnceItIsCopied) {
   EXPECT_EQ(move->slot, slot);
   EXPECT_EQ(hot_in(choice, 0), std::set<int>{0});  // neither has it while it is written
   EXPECT_EQ(choice.used_slots(), 1);
-  EXPECT_FALSE(choice.next());  // one at a time
-  choice.settle();
+  EXPECT_FALSE(choice.next());  // the other one has more
+  choice.settle(*move);
   EXPECT_EQ(hot_in(choice, 0), (std::set<int>{0, 3}));
   EXPECT_EQ(choice.slot_of(0, 3), slot);
   EXPECT_FALSE(choice.next());
@@ -78,7 +78,7 @@ TEST(HotChoice, FollowsTheTokens) {
         ++pairs[static_cast<size_t>(layer * kExperts + expert)];
       }
       choice.add(pairs, 1);
-      if (choice.next()) choice.settle();
+      if (const auto move = choice.next()) choice.settle(*move);
     }
     for (int layer = 0; layer < kLayers; ++layer) {
       const int l = first + layer;
@@ -101,8 +101,9 @@ TEST(HotChoice, EvenUseMovesNothing) {
   int moves = 0;
   for (int i = 0; i < 20000; ++i) {
     token();
-    if (!choice.next()) continue;
-    choice.settle();
+    const auto move = choice.next();
+    if (!move) continue;
+    choice.settle(*move);
     ++moves;
   }
   EXPECT_LE(moves, 8);
@@ -114,18 +115,20 @@ TEST(HotChoice, SlotsHaveOneExpertEach) {
   choice.fill();
   std::mt19937 random(2);
   int moves = 0;
-  bool moving = false;
+  std::vector<HotChoice::Switch> moving;
   for (int step = 0; step < 500; ++step) {
     std::vector<uint32_t> pairs(24);
     for (uint32_t& count : pairs) count = random() % 3;
     choice.add(pairs, 2);
-    if (moving && random() % 2 == 0) {
-      choice.settle();
-      moving = false;
+    if (!moving.empty() && random() % 2 == 0) {
+      choice.settle(moving.front());
+      moving.erase(moving.begin());
     }
-    if (!moving && choice.next()) {
-      moving = true;
-      ++moves;
+    if (moving.size() < 5) {
+      if (const auto move = choice.next()) {
+        moving.push_back(*move);
+        ++moves;
+      }
     }
     for (int layer = 0; layer < 3; ++layer) {
       std::set<int> slots;
@@ -135,6 +138,11 @@ TEST(HotChoice, SlotsHaveOneExpertEach) {
         EXPECT_LT(slot, choice.slots(layer));
         EXPECT_TRUE(slots.insert(slot).second) << "slot " << slot;
       }
+      for (const HotChoice::Switch& move : moving) {
+        if (move.layer != layer) continue;
+        EXPECT_TRUE(slots.insert(move.slot).second) << "slot " << move.slot;
+      }
+      EXPECT_EQ(static_cast<int>(slots.size()), choice.slots(layer));
     }
   }
   EXPECT_GT(moves, 100);

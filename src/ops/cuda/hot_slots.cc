@@ -1,6 +1,6 @@
 // The kernel pool copies a few megabytes into page-locked memory, the bus takes them while the next
 // step runs. The weights themselves need not be page-locked, which takes seconds and which systems
-// refuse; and a step begins some 50 us later at most.
+// refuse; and a step begins some 100 us later at most.
 #include "ops/cuda/hot_slots.h"
 
 #include <algorithm>
@@ -16,8 +16,9 @@
 namespace tandem::ops {
 namespace {
 
-// 16 threads fill it in some 50 us, the bus reads it in 80: less than the shortest step.
-constexpr size_t kStagingBytes = size_t{4} << 20;
+// 16 threads fill it in some 100 us, at the 75 GB/s that they copy; the bus reads it in 150 us:
+// less than a step.
+constexpr size_t kStagingBytes = size_t{8} << 20;
 // A thread's share of filling it, at least.
 constexpr int64_t kCopyGrain = int64_t{64} << 10;
 
@@ -109,30 +110,33 @@ void CudaHotSlots::add_pieces(const Tensor& from, const Tensor& to, int expert, 
         quant::matrix_bytes(from.dtype, from.layout, rows.end - rows.begin, from.cols());
     pieces_.push_back({quant::rows_at(from, expert, rows.begin),
                        const_cast<std::byte*>(quant::rows_at(to, slot, rows.begin)),
-                       static_cast<size_t>(bytes)});
+                       static_cast<size_t>(bytes), false});
   }
 }
 
 void CudaHotSlots::begin_copy(int layer, int expert, int slot) {
-  TANDEM_CHECK(next_ == pieces_.size(), "a copy is under way");
   const HotLayerSource& source = sources_[static_cast<size_t>(layer)];
   const HotLayer& to = layers_[static_cast<size_t>(layer)];
-  pieces_.clear();
-  next_ = done_ = 0;
   add_pieces(*source.gate, to.gate, expert, slot);
   add_pieces(*source.up, to.up, expert, slot);
   add_pieces(*source.down, to.down, expert, slot);
+  pieces_.back().last = true;
 }
 
-bool CudaHotSlots::advance(platform::ThreadPool& pool) {
+int CudaHotSlots::advance(platform::ThreadPool& pool, bool wait) {
+  if (wait) staged_.synchronize();
   const cudaError_t status = cudaEventQuery(staged_.get());
-  if (status == cudaErrorNotReady) return false;
+  if (status == cudaErrorNotReady) return 0;
   platform::cuda::check(status, "a copy of a hot expert");
-  if (next_ == pieces_.size()) return true;
+  const int arrived = std::exchange(arriving_, 0);
+  if (!pieces_.empty()) stage(pool);
+  return arrived;
+}
 
+void CudaHotSlots::stage(platform::ThreadPool& pool) {
   size_t used = 0;
-  while (next_ < pieces_.size() && used < kStagingBytes) {
-    const Piece& piece = pieces_[next_];
+  while (!pieces_.empty() && used < kStagingBytes) {
+    const Piece& piece = pieces_.front();
     const size_t bytes = std::min(piece.bytes - done_, kStagingBytes - used);
     const std::byte* from = piece.from + done_;
     std::byte* staged = staging_.data() + used;
@@ -145,11 +149,11 @@ bool CudaHotSlots::advance(platform::ThreadPool& pool) {
     used += bytes;
     done_ += bytes;
     if (done_ < piece.bytes) break;
-    ++next_;
+    arriving_ += piece.last ? 1 : 0;
+    pieces_.pop_front();
     done_ = 0;
   }
   staged_.record(copies_.get());
-  return false;
 }
 
 void CudaHotSlots::count(int layer, const int32_t* ids, int64_t tokens) {

@@ -2,6 +2,7 @@
 // so that the kernels for experts run over them as over a layer of fewer experts.
 #pragma once
 
+#include <deque>
 #include <vector>
 
 #include "ops/cuda/device_budget.h"
@@ -26,7 +27,7 @@ class CudaHotSlots : public HotSlots {
 
   void map(int layer, int expert, int slot) override;
   void begin_copy(int layer, int expert, int slot) override;
-  bool advance(platform::ThreadPool& pool) override;
+  int advance(platform::ThreadPool& pool, bool wait) override;
   std::span<const uint32_t> pairs() const override { return pairs_; }
   int64_t hits() const override { return hits_; }
   void forget() override;
@@ -44,7 +45,9 @@ class CudaHotSlots : public HotSlots {
     const std::byte* from;
     std::byte* to;
     size_t bytes;
+    bool last;  // of its expert
   };
+  void stage(platform::ThreadPool& pool);
   void add_pieces(const Tensor& from, const Tensor& to, int expert, int slot);
 
   int experts_ = 0, used_ = 0;
@@ -57,9 +60,9 @@ class CudaHotSlots : public HotSlots {
   std::vector<uint32_t> pairs_;
   int64_t hits_ = 0;
 
-  // The copy under way: pieces from `next_` on, of the first of them from byte `done_` on.
-  std::vector<Piece> pieces_;
-  size_t next_ = 0, done_ = 0;
+  std::deque<Piece> pieces_;  // to be copied, the first from byte done_ on
+  size_t done_ = 0;
+  int arriving_ = 0;  // experts whose last piece is on its way
   platform::cuda::PinnedMemory staging_;
   platform::cuda::Stream copies_;
   platform::cuda::Event staged_;
