@@ -3,7 +3,9 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import requests
+from tandem_server import TandemServer
 
 QUESTIONS = ["What is the capital of France?", "Count from one to ten.", "Write a haiku about rain.",
              "Name three colours.", "Why is the sky blue?", "Say hello in Spanish.",
@@ -74,6 +76,38 @@ def test_clients_in_the_queue_can_leave(server):
     for stream in reversed(streams):
         stream.close()
     server.wait_until_idle()
+
+
+def test_a_full_queue_is_refused_until_there_is_room():
+    with TandemServer("--max_batch_size", "1", "--max_queue", "2") as server:
+        streams = [open_stream(server)]
+        server.wait_for_metric("vllm:num_requests_running", 1)
+        streams += [open_stream(server) for _ in range(2)]
+        server.wait_for_metric("vllm:num_requests_waiting", 2)
+        refused = open_stream(server)
+        assert refused.status_code == 429
+        assert int(refused.headers["Retry-After"]) > 0
+        assert refused.json()["error"]["code"] == "queue_full"
+        for stream in streams:
+            stream.close()
+        server.wait_until_idle()
+        assert server.chat("hello", max_tokens=2).status_code == 200
+
+
+@pytest.mark.parametrize("strategy", ["FCFS", "FCFS-single-prefill"])
+def test_prompts_of_a_step_by_strategy(strategy):
+    flags = ("--sched_strategy", strategy, "--chunk_size", "64", "--debug_steps", "--no-prefix_cache")
+    with TandemServer(*flags) as server, ThreadPoolExecutor(8) as pool:
+        def run(first):
+            body = {"prompt": [first + 7 * i for i in range(200)], "max_tokens": 1, "temperature": 0}
+            return server.post("/v1/completions", body).json()["choices"][0]["text"]
+        together = list(pool.map(run, range(100, 108)))
+        steps = [event["args"] for event in server.get("/debug/steps").json()["traceEvents"]
+                 if "prefill_tokens" in event.get("args", {})]
+        assert sum(step["prefill_tokens"] for step in steps) == 8 * 200
+        most = max(step["sequences"] for step in steps)  # none of them generates on
+        assert most == 1 if strategy == "FCFS-single-prefill" else most > 1
+        assert together == [run(first) for first in range(100, 108)]
 
 
 def test_metrics_count(server):
