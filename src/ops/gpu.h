@@ -167,7 +167,7 @@ class Gpu {
   // Takes the buffers of stream_experts(), for layers of so many bytes at most; 0: gives them back.
   // Throws Error where the GPU has not the memory.
   virtual void prepare_streaming(int64_t layer_bytes) = 0;
-  // There are buffers, and no graph is captured: a graph's experts stay on the host.
+  // There are buffers, and the step is none of graphs, replayed or not: theirs stay on the host.
   virtual bool streams_experts() const = 0;
   // As experts(), of weights in host memory; the copy runs beside what was enqueued before.
   virtual void stream_experts(Workspace& workspace, const GpuExperts& experts) = 0;

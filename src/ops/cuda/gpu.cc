@@ -98,6 +98,7 @@ class CudaGpu : public Gpu {
   }
   GpuStepArrays begin_step(const GpuStepLayout& layout, int rows) override {
     live_tokens_ = static_cast<int64_t>(layout.ids.size());
+    padded_ = rows > 0;
     only_generates_ = layout.ids.size() == layout.sequences.size();
     layer_ = 0;
     hot_.upload_table(stream());
@@ -190,7 +191,7 @@ class CudaGpu : public Gpu {
     }
     expert_stream_.emplace(layer_bytes);
   }
-  bool streams_experts() const override { return expert_stream_ && capturing_ == nullptr; }
+  bool streams_experts() const override { return expert_stream_ && !padded_; }
   void stream_experts(Workspace& workspace, const GpuExperts& experts) override {
     const ExpertStream::Layer layer = expert_stream_->begin(experts, stream());
     GpuExperts on_device = experts;
@@ -385,7 +386,8 @@ class CudaGpu : public Gpu {
   CudaHotSlots hot_;
   std::vector<CapturedWork>* capturing_ = nullptr;
   bool defer_ = false, only_generates_ = false;
-  size_t layer_ = 0;  // of experts on the host, of the step that is enqueued
+  bool padded_ = false;  // the step is a graph's, or runs as one would
+  size_t layer_ = 0;     // of experts on the host, of the step that is enqueued
   int64_t live_tokens_ = 0;
   std::vector<Captured> graphs_;
   const Captured* replayed_ = nullptr;  // whose host's part is to be done
