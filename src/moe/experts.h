@@ -36,7 +36,7 @@ struct ExpertStep {
   // [T, K] experts of each token, best first; on the CPU a negative one takes no part: the GPU has
   // computed it (ops/hot_slots.h).
   const int32_t* ids;
-  const float* weights;                  // [T, K]
+  const float* weights;      // [T, K]
   const float* shared_gate;  // [T] the sigmoid of each scales the token's shared expert, or null
   int64_t tokens;            // T
   int used;                  // K
