@@ -110,6 +110,18 @@ def test_prompts_of_a_step_by_strategy(strategy):
         assert together == [run(first) for first in range(100, 108)]
 
 
+def test_a_prompt_alone_takes_longer_steps():
+    body = {"prompt": list(range(100, 300)), "max_tokens": 1, "temperature": 0}
+    texts = []
+    for flags, expected in ((), [64, 64, 64, 8]), (("--long_chunk_size", "128"), [128, 72]):
+        with TandemServer("--chunk_size", "64", "--debug_steps", "--no-prefix_cache", *flags) as server:
+            texts.append(server.post("/v1/completions", body).json()["choices"][0]["text"])
+            steps = [event["args"]["prefill_tokens"] for event in server.get("/debug/steps").json()["traceEvents"]
+                     if "prefill_tokens" in event.get("args", {})]
+            assert steps == expected
+    assert texts[0] == texts[1]
+
+
 def test_metrics_count(server):
     before = {name: server.metric(name) for name in (
         "vllm:generation_tokens_total", "vllm:prompt_tokens_total", "vllm:request_success_total",
