@@ -65,8 +65,7 @@ std::unique_ptr<HotExperts> HotExperts::create(ops::Gpu& gpu, const models::Deco
                                                  .used = routing.used,
                                                  .max_tokens = max_tokens,
                                                  .max_generating = max_sequences});
-  return std::unique_ptr<HotExperts>(
-      new HotExperts(memory, std::move(choice), std::move(layers), options.file));
+  return std::make_unique<HotExperts>(memory, std::move(choice), std::move(layers), options.file);
 }
 
 HotExperts::HotExperts(ops::HotSlots& slots, HotChoice choice, std::vector<int> layers,
@@ -79,19 +78,18 @@ HotExperts::HotExperts(ops::HotSlots& slots, HotChoice choice, std::vector<int> 
   for (int i = 0; i < choice_.layers(); ++i) statistics_.slots += choice_.slots(i);
 }
 
-HotExperts::~HotExperts() {
+HotExperts::~HotExperts() { save(); }
+
+// A full disk is no reason to stop serving.
+void HotExperts::save() const {
+  if (file_.empty()) return;
   try {
-    save();
+    write_hot_file(file_, {.layers = layers_,
+                           .experts = choice_.experts(),
+                           .counts = {choice_.counts().begin(), choice_.counts().end()}});
   } catch (const Error& error) {
     log::warn("{}", error.what());
   }
-}
-
-void HotExperts::save() const {
-  if (file_.empty()) return;
-  write_hot_file(file_, {.layers = layers_,
-                         .experts = choice_.experts(),
-                         .counts = {choice_.counts().begin(), choice_.counts().end()}});
 }
 
 void HotExperts::fill(platform::ThreadPool& pool) {

@@ -23,7 +23,11 @@ class HotExperts {
   static std::unique_ptr<HotExperts> create(ops::Gpu& gpu, const models::Decoder& decoder,
                                             const HotOptions& options, int64_t bytes,
                                             int max_tokens, int max_sequences);
+  // Over slots that are reserved already; create() has the rest.
+  HotExperts(ops::HotSlots& slots, HotChoice choice, std::vector<int> layers, std::string file);
   ~HotExperts();
+  HotExperts(const HotExperts&) = delete;
+  HotExperts& operator=(const HotExperts&) = delete;
 
   // Once the weights are there: all slots get their experts.
   void fill(platform::ThreadPool& pool);
@@ -35,7 +39,6 @@ class HotExperts {
   const HotStatistics& statistics() const { return statistics_; }
 
  private:
-  HotExperts(ops::HotSlots& slots, HotChoice choice, std::vector<int> layers, std::string file);
   void move(platform::ThreadPool& pool, int64_t tokens);
   void save() const;
 

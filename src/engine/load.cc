@@ -125,6 +125,12 @@ std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& asked) 
   const Plan& plan = planned.plan;
   log::info("{}{}: {}", planned.gpu ? planned.gpu->name() + ": " : "", plan.summary(),
             plan.reason.empty() ? "they fit" : plan.reason);
+  if (!asked.hot.file.empty() && plan.gpu.hot == 0) {
+    log::warn("--hot_experts {}: there are no hot experts, neither read nor written: {}",
+              asked.hot.file,
+              plan.host.experts == 0 || !plan.on_gpu ? "no experts are in host memory beside a GPU"
+                                                     : "no GPU memory is left");
+  }
   Options options = asked;
   options.cache_tokens = plan.cache_tokens;
   options.max_step_tokens = planned.step_tokens;

@@ -63,3 +63,14 @@ def test_the_cpu_alone_refuses_what_needs_a_gpu(flag, reason, tmp_path):
                           text=True, timeout=60)
     assert done.returncode != 0
     assert f"{flag} {reason}" in done.stderr
+
+
+def test_counts_of_hot_experts_on_the_cpu_alone_are_warned_of(tmp_path):
+    prompts, counts = tmp_path / "one.json", tmp_path / "hot.json"
+    prompts.write_text('{"cases": [{"ids": [1]}]}')
+    done = subprocess.run([BINARY, "eval", "--gguf_path", tiny_model("qwen3moe"), "--device", "cpu",
+                           "--hot_experts", counts, "--prompts", prompts], capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == 0
+    assert f"--hot_experts {counts}: there are no hot experts" in done.stderr
+    assert not counts.exists()
