@@ -127,6 +127,9 @@ void add_experts(const ModelSizes& model, const PlanRequest& request, Plan& plan
     plan = std::move(all);
     return;
   }
+  // The same memory serves more tokens as the most used experts of every layer than as all those of
+  // some layers.
+  if (request.most_hot_bytes >= *request.gpu_bytes - plan.gpu.total()) return;
   experts = plan.experts;
   for (size_t i = experts.size(); i-- > 0;) {
     if (!is_open(model, request, i)) continue;

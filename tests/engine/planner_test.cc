@@ -142,6 +142,22 @@ TEST(Planner, GivesHotExpertsWhatIsLeft) {
   EXPECT_EQ(make_plan(model, request).gpu.hot, 16 * kGb + 16 * kGb / 64);
 }
 
+TEST(Planner, PrefersHotExpertsToWholeLayers) {
+  PlanRequest request = with_gpu(20);
+  EXPECT_EQ(make_plan(ten_layers(), request).expert_layers_on_gpu, 3);
+  request.most_hot_bytes = 100 * kGb;
+  const Plan plan = make_plan(ten_layers(), request);
+  EXPECT_EQ(plan.expert_layers_on_gpu, 0);
+  EXPECT_EQ(plan.gpu.hot, 7 * kGb);
+  // Where all experts fit they go there; where the user wants fewer hot ones, layers take the rest.
+  request.gpu_bytes = 31 * kGb;
+  EXPECT_EQ(make_plan(ten_layers(), request).expert_layers_on_gpu, 9);
+  request.gpu_bytes = 20 * kGb;
+  request.most_hot_bytes = kGb;
+  EXPECT_EQ(make_plan(ten_layers(), request).expert_layers_on_gpu, 3);
+  EXPECT_EQ(make_plan(ten_layers(), request).gpu.hot, kGb);
+}
+
 TEST(Planner, KeepsToWishes) {
   PlanRequest request = with_gpu(31);
   request.fixed.experts[9] = Device::kCpu;

@@ -84,12 +84,17 @@ def test_without_a_gpu_a_limit_on_its_memory_is_said_to_change_nothing():
 def test_a_limit_on_the_gpus_memory_divides_the_experts():
     if not has_gpu():
         pytest.skip("there is no GPU")
-    result = plan(*LITE, "--gpu_memory_gb", 8, "--cache_lens", 4096)
+    limit = ("--gpu_memory_gb", 8, "--cache_lens", 4096)
+    hot = plan(*LITE, *limit)["plan"]
+    assert hot["experts"].count("cuda") == 0
+    assert 3e9 < hot["gpu_bytes"]["hot_experts"] < hot["gpu_bytes"]["total"] <= 8e9
+    result = plan(*LITE, *limit, "--hot_experts", "off")
     planned = result["plan"]
+    assert planned["gpu_bytes"]["hot_experts"] == 0
     assert planned["gpu_bytes"]["total"] <= result["machine"]["gpu_free_bytes"] <= 8e9
     assert planned["experts"].count("cuda") > 0 and planned["experts"].count("cpu") > 0
     assert planned["streams"]
-    off = plan(*LITE, "--gpu_memory_gb", 8, "--cache_lens", 4096, "--stream_experts", "off")["plan"]
+    off = plan(*LITE, *limit, "--hot_experts", "off", "--stream_experts", "off")["plan"]
     assert not off["streams"] and off["experts"].count("cuda") > planned["experts"].count("cuda")
     small = plan(*LITE, "--gpu_memory_gb", 1)
     assert small["plan"]["device"] == "cpu" and "too small" in small["plan"]["reason"]
