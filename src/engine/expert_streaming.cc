@@ -19,7 +19,6 @@
 namespace tandem::engine {
 namespace {
 
-constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 // With 32 tokens most experts are read on the CPU; 512 are timed in a tenth of a second even with
 // the largest models' layers.
 constexpr int64_t kFew = 32, kMany = 512;
@@ -92,7 +91,7 @@ void ExpertStreaming::take_memory() {
 }
 
 void ExpertStreaming::give_up() {
-  for (const int layer : layers_) decoder_.stream_from(layer, kNever);
+  for (const int layer : layers_) decoder_.stream_from(layer, moe::kNeverStreamed);
   locked_.reset();
   gpu_.prepare_streaming(0);
 }
@@ -112,10 +111,10 @@ void ExpertStreaming::choose(ops::Context& ctx, const EngineInfo& info) {
           t.streamed.many * 1e3,
           from == 0 ? std::string(": never copied")
                     : fmt::format(": copied in steps of {} and more", from));
-      known[kind] = from == 0 ? kNever : from;
+      known[kind] = from == 0 ? moe::kNeverStreamed : from;
     }
     decoder_.stream_from(layer, known[kind]);
-    any |= known[kind] != kNever;
+    any |= known[kind] != moe::kNeverStreamed;
   }
   if (!any) give_up();
 }
@@ -126,7 +125,7 @@ StreamTimes ExpertStreaming::time(ops::Context& ctx, int layer, const EngineInfo
   StreamTimes t = {
       .few = std::min(kFew, room), .many = std::min(kMany, room), .cpu = {}, .streamed = {}};
   for (const bool streamed : {false, true}) {
-    decoder_.stream_from(layer, streamed ? 1 : kNever);
+    decoder_.stream_from(layer, streamed ? 1 : moe::kNeverStreamed);
     auto& [few, many] = streamed ? t.streamed : t.cpu;
     few = seconds(ctx, layer, t.few, info);
     many = seconds(ctx, layer, t.many, info);

@@ -100,8 +100,6 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                .workspace = workspace_,
                .gpu = gpu_.get(),
                .host_workspace = &host_workspace_},
-      hot_options_(options.hot),
-      hot_bytes_(plan.gpu.hot),
       graph_rows_(graph_rows(info_.max_step_sequences)),
       outputs_(info_) {
   require_deferrable(decoder_->config().moe, plan.experts, options);
@@ -140,9 +138,9 @@ void GpuEngine::load_weights(const std::function<void(int64_t bytes)>& on_bytes)
   decoder_->load(host, on_bytes);
 }
 
-void GpuEngine::prepare_experts() {
-  if (hot_bytes_ > 0) {
-    hot_ = HotExperts::create(*gpu_, *decoder_, hot_options_, hot_bytes_, info_.max_step_tokens,
+void GpuEngine::prepare_experts(const HotOptions& hot, int64_t hot_bytes) {
+  if (hot_bytes > 0) {
+    hot_ = HotExperts::create(*gpu_, *decoder_, hot, hot_bytes, info_.max_step_tokens,
                               info_.max_step_sequences);
   }
   if (hot_) hot_->fill(pool_);

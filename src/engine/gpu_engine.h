@@ -24,8 +24,9 @@ class GpuEngine : public LocalEngine {
   GpuEngine(const gguf::File& file, const Options& options, std::unique_ptr<ops::Gpu> gpu,
             const Plan& plan);
   void load_weights(const std::function<void(int64_t bytes)>& on_bytes);
-  // Fills hot experts, and decides which prompts' experts are streamed; after load_weights().
-  void prepare_experts();
+  // Fills hot experts, in so many bytes of the GPU, 0: none, and decides which prompts' experts are
+  // streamed; after load_weights().
+  void prepare_experts(const HotOptions& hot, int64_t hot_bytes);
   // Captures the graphs of steps that only generate; after load_weights().
   void capture_graphs();
   int64_t weight_file_bytes() const { return decoder_->weight_file_bytes(); }
@@ -73,8 +74,6 @@ class GpuEngine : public LocalEngine {
   ops::Workspace host_workspace_;  // for experts in host memory
   std::vector<ops::KvLayer> cache_;
   ops::Context context_;
-  HotOptions hot_options_;
-  int64_t hot_bytes_;  // planned for hot experts; 0: there are none
   std::unique_ptr<HotExperts> hot_;
 
   std::vector<ops::GpuStepLayout::Sequence> sequences_;  // [B]

@@ -109,10 +109,13 @@ Planned plan_for(const gguf::File& file, const models::ModelConfig& config,
   Plan plan = make_plan(sizes, request);
   const int32_t longer = std::min({kLongStep, config.context, options.cache_tokens});
   if (options.long_step_tokens == Options::kLongWhereStreamed && plan.streams() &&
-      longer > tokens && fits_with_buffers(sizes_for(longer), request)) {
-    tokens = longer;
-    sizes = sizes_for(longer);
-    plan = make_plan(sizes, request);
+      longer > tokens) {
+    ModelSizes larger = sizes_for(longer);
+    if (fits_with_buffers(larger, request)) {
+      tokens = longer;
+      sizes = std::move(larger);
+      plan = make_plan(sizes, request);
+    }
   }
   if (!plan.on_gpu) gpu.reset();
   return {std::move(sizes), std::move(request), std::move(plan), tokens, std::move(gpu)};
@@ -137,7 +140,7 @@ std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& asked) 
   if (plan.on_gpu) {
     auto engine = std::make_unique<GpuEngine>(file, options, std::move(planned.gpu), plan);
     load_weights(*engine, options);
-    engine->prepare_experts();
+    engine->prepare_experts(options.hot, plan.gpu.hot);
     if (options.use_cuda_graph) {
       if (options.on_progress) options.on_progress(1.0, "capturing graphs");
       engine->capture_graphs();

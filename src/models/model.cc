@@ -126,9 +126,10 @@ size_t Decoder::workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLa
 std::vector<Decoder::HostExperts> Decoder::experts_in_host_memory() const {
   std::vector<HostExperts> list;
   for (size_t i = 0; i < layers_.size(); ++i) {
-    const moe::ExpertWeights& w = layers_[i].ffn.experts.routed;
-    if (!w.gate || !moe::streamable(w)) continue;
-    list.push_back({static_cast<int>(i), &w.gate, &w.up, &w.down});
+    const int layer = static_cast<int>(i);
+    if (!can_stream(layer)) continue;
+    const moe::ExpertWeights& w = routed_experts(layer);
+    list.push_back({layer, &w.gate, &w.up, &w.down});
   }
   return list;
 }
