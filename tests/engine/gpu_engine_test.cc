@@ -291,6 +291,37 @@ TEST_P(GpuEngineTest, HotExpertsThatMoveAtEveryStepChangeNothing) {
   EXPECT_LT(statistics.hits, statistics.pairs);
 }
 
+// A streamed prompt takes hot experts out of their slots, the others over the bus: the same weights
+// and kernels as with all of them on the GPU, while experts move.
+TEST_P(GpuEngineTest, StreamedPromptsTakeHotExpertsOutOfTheirSlots) {
+  const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 3);
+  Options options = gpu_options();
+  options.hot.on = false;
+  const std::unique_ptr<LocalEngine> all_on_gpu = load(*file, options);
+  options.placement.cpu_expert_layers = models::PlacementWishes::kAllLayers;
+  options.hot.on = true;
+  options.hot.gpu_bytes = int64_t{200} << 20;
+  options.hot.policy = {.ratio = 0.0, .margin = -1.0};
+  options.stream_experts = 16;
+  const std::unique_ptr<LocalEngine> streams = load(*file, options);
+  ASSERT_TRUE(streams->hot_statistics());
+  for (int i = 0; i < 12; ++i) {
+    Traffic prompt(streams->info());
+    for (int skipped = 0; skipped < i; ++skipped) prompt.token();
+    prompt.join(40, {.temperature = 0.0F, .logit_bias = {}});
+    prompt.advance(streams->step(prompt.batch()));
+    Traffic same(streams->info());
+    for (int skipped = 0; skipped < i; ++skipped) same.token();
+    same.join(40, {.temperature = 0.0F, .logit_bias = {}});
+    all_on_gpu->step(same.batch());
+    const std::span<const float> expected = all_on_gpu->logits(0);
+    EXPECT_LT(root_mean_square(expected, streams->logits(0)), 1e-4 * root_mean_square(expected, {}))
+        << "prompt " << i;
+    streams->step(prompt.batch());  // generates: counts, and moves experts
+  }
+  EXPECT_GT(streams->hot_statistics()->switches, 8);
+}
+
 // With room for all of them the CPU has none left, and where they fit they all are.
 TEST_P(GpuEngineTest, AllExpertsAreHotWhereTheyFit) {
   const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 2);

@@ -24,14 +24,9 @@ int64_t aligned_bytes(const Tensor& stack) {
   return static_cast<int64_t>(Workspace::aligned(bytes));
 }
 
-void copy(const Tensor& stack, std::byte* to, cudaStream_t stream) {
-  const auto* from = static_cast<const std::byte*>(stack.data);
-  if (stack.parts == 1) {
-    TANDEM_CUDA_CALL(cudaMemcpyAsync(to, from, static_cast<size_t>(quant::stack_bytes(stack)),
-                                     cudaMemcpyHostToDevice, stream));
-    return;
-  }
-  const int64_t n = stack.shape.inner(1), matrices = stack.rows() / n;
+// `count` matrices of the stack, from `first` on, to their places in `to`.
+void copy(const Tensor& stack, const Tensor& to, int first, int count, cudaStream_t stream) {
+  const int64_t n = stack.shape.inner(1);
   const auto bytes_of = [&](int64_t rows) {
     return static_cast<size_t>(quant::matrix_bytes(stack.dtype, stack.layout, rows, stack.cols()));
   };
@@ -39,10 +34,43 @@ void copy(const Tensor& stack, std::byte* to, cudaStream_t stream) {
   for (int part = 0; part < stack.parts; ++part) {
     const quant::RowRange rows = quant::rows_of_part(n, stack.parts, part);
     if (rows.begin == rows.end) continue;
-    TANDEM_CUDA_CALL(cudaMemcpy2DAsync(
-        to + bytes_of(rows.begin), bytes_of(n), from + part * quant::part_stride(stack), share,
-        bytes_of(rows.end - rows.begin), static_cast<size_t>(matrices), cudaMemcpyHostToDevice,
-        stream));
+    const std::byte* from = quant::rows_at(stack, first, rows.begin);
+    auto* target = const_cast<std::byte*>(quant::rows_at(to, first, rows.begin));
+    if (stack.parts == 1) {
+      TANDEM_CUDA_CALL(cudaMemcpyAsync(target, from, bytes_of(n) * static_cast<size_t>(count),
+                                       cudaMemcpyHostToDevice, stream));
+      return;
+    }
+    TANDEM_CUDA_CALL(cudaMemcpy2DAsync(target, bytes_of(n), from, share,
+                                       bytes_of(rows.end - rows.begin), static_cast<size_t>(count),
+                                       cudaMemcpyHostToDevice, stream));
+  }
+}
+
+void copy_slot(const Tensor& slots, int slot, const Tensor& to, int expert, cudaStream_t stream) {
+  const int64_t bytes = quant::matrix_bytes(to.dtype, to.layout, to.shape.inner(1), to.cols());
+  TANDEM_CUDA_CALL(cudaMemcpyAsync(const_cast<std::byte*>(quant::rows_at(to, expert, 0)),
+                                   quant::rows_at(slots, slot, 0), static_cast<size_t>(bytes),
+                                   cudaMemcpyDeviceToDevice, stream));
+}
+
+// Experts that have a slot come out of it, runs of others over the bus.
+void copy_stack(const Tensor& stack, const Tensor& slots, std::span<const int32_t> slot_of,
+                const Tensor& to, cudaStream_t stream) {
+  const auto experts = static_cast<int>(stack.shape.inner(2));
+  const auto is_hot = [&](int e) {
+    return !slot_of.empty() && slot_of[static_cast<size_t>(e)] >= 0;
+  };
+  for (int e = 0; e < experts;) {
+    if (is_hot(e)) {
+      copy_slot(slots, slot_of[static_cast<size_t>(e)], to, e, stream);
+      ++e;
+      continue;
+    }
+    int end = e + 1;
+    while (end < experts && !is_hot(end)) ++end;
+    copy(stack, to, e, end - e, stream);
+    e = end;
   }
 }
 
@@ -54,17 +82,19 @@ ExpertStream::ExpertStream(int64_t bytes) {
   }
 }
 
-ExpertStream::Layer ExpertStream::begin(const GpuExperts& e, cudaStream_t stream) {
+ExpertStream::Layer ExpertStream::begin(const GpuExperts& e, const HotLayer& hot,
+                                        cudaStream_t stream) {
   const Buffer& buffer = buffers_[next_ % 2];
   Layer layer = {whole(*e.gate), whole(*e.up), whole(*e.down)};
   // A free event that was never recorded is not waited for.
   TANDEM_CUDA_CALL(cudaStreamWaitEvent(copies_.get(), buffer.free.get()));
   std::byte* to = buffer.memory.data();
   const Tensor* sources[] = {e.gate, e.up, e.down};
+  const Tensor* slots[] = {&hot.gate, &hot.up, &hot.down};
   Tensor* targets[] = {&layer.gate, &layer.up, &layer.down};
   for (int i = 0; i < 3; ++i) {
     targets[i]->data = to;
-    copy(*sources[i], to, copies_.get());
+    copy_stack(*sources[i], *slots[i], hot.host_slot_of, *targets[i], copies_.get());
     to += aligned_bytes(*sources[i]);
   }
   TANDEM_CHECK(to <= buffer.memory.data() + buffer.memory.bytes(),

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/tensor.h"
+#include "ops/cuda/hot_slots.h"
 #include "ops/gpu.h"
 #include "platform/cuda/memory.h"
 #include "platform/cuda/stream.h"
@@ -22,7 +23,8 @@ class ExpertStream {
   };
   // Has `stream` wait for the copy of the layer's stacks; valid for what is enqueued on it before
   // end().
-  Layer begin(const GpuExperts& experts, cudaStream_t stream);
+  // hot: of the layer. What is in slots need not come over the bus.
+  Layer begin(const GpuExperts& experts, const HotLayer& hot, cudaStream_t stream);
   void end(cudaStream_t stream);
 
  private:

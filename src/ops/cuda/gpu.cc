@@ -193,7 +193,8 @@ class CudaGpu : public Gpu {
   }
   bool streams_experts() const override { return expert_stream_ && !padded_; }
   void stream_experts(Workspace& workspace, const GpuExperts& experts) override {
-    const ExpertStream::Layer layer = expert_stream_->begin(experts, stream());
+    const ExpertStream::Layer layer =
+        expert_stream_->begin(experts, hot_.find(*experts.gate), stream());
     GpuExperts on_device = experts;
     on_device.gate = &layer.gate;
     on_device.up = &layer.up;

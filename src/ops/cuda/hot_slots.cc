@@ -69,6 +69,8 @@ void CudaHotSlots::reserve(const HotSlotsSizes& sizes, DeviceBudget& memory) {
              .up = in_slots(*source.up, source.slots),
              .down = in_slots(*source.down, source.slots),
              .slot_of = table_.as<int32_t>() + i * static_cast<size_t>(experts_),
+             .host_slot_of = {host_table_.as<int32_t>() + i * static_cast<size_t>(experts_),
+                              static_cast<size_t>(experts_)},
              .ids = ids_.as<int32_t>()};
     const int64_t gate = bytes_for(*source.gate, source.slots);
     const int64_t up = bytes_for(*source.up, source.slots);

@@ -15,8 +15,9 @@ namespace tandem::ops {
 // What a step's kernels need of a layer. Without slots all is null.
 struct HotLayer {
   int index = -1;
-  Tensor gate, up, down;             // [slots, ...] on the device
-  const int32_t* slot_of = nullptr;  // [E] of the table
+  Tensor gate, up, down;                  // [slots, ...] on the device
+  const int32_t* slot_of = nullptr;       // [E] of the table
+  std::span<const int32_t> host_slot_of;  // [E] the same on the host, as of this step
   int32_t* ids = nullptr;  // [T, K] slots of the step's experts, as the hand-off found them
 };
 
