@@ -212,6 +212,7 @@ class Loop {
         .n = static_cast<int>(tile.row_end - tile.row_begin),
         .k = static_cast<int>(w.cols()),
         .t = static_cast<int>(tile.token_end - tile.token_begin),
+        .prefetch_bytes = ctx_.cpu.prefetch_bytes,
     });
   }
 

@@ -27,6 +27,9 @@ struct LinearParams {
   int n;
   int k;
   int t;
+  // How far ahead of the products weights are asked for (Table::prefetch_bytes); tiles of many
+  // tokens ask for more on their own.
+  int64_t prefetch_bytes = 0;
 };
 using LinearFn = void (*)(const LinearParams&);
 
@@ -143,8 +146,9 @@ struct RopeParams {
 };
 
 struct Table {
-  std::string_view name;  // "generic", "avx2", "avxvnni", "avx512", "amx"
-  bool supported;         // by this machine; all other fields are null where it is not
+  std::string_view name;   // "generic", "avx2", "avxvnni", "avx512", "amx"
+  bool supported;          // by this machine; all other fields are null where it is not
+  int64_t prefetch_bytes;  // of products that are bound by memory, on this machine
   std::array<LinearFn, kDTypeLimit> linear;  // null where the type has no kernel
   std::array<PackFn, kDTypeLimit> pack;      // null where the type has no panels
   QuantizeFn quantize_a32;

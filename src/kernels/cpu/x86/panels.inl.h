@@ -168,21 +168,20 @@ struct Panel32 {
   static constexpr int kRest = sizeof(typename quant::BlockOf<kType>::Type) % 4;
 };
 
-// How far ahead of the products a panel's words are asked for, into the second-level cache, by the
-// tokens of a tile. With one or two the hardware does better by itself (one core of a Zen 4 EPYC
-// reads Q4_K at 24 GB/s without, at 19 with); with more, the products between two lines are too
-// many for the loads to run ahead (10 without, 19 with).
-constexpr int64_t prefetch_bytes(int tokens) { return tokens < 4 ? 0 : 4096; }
+// Tiles of so many tokens ask at least so far ahead: their products between two lines are too many
+// for the loads to run ahead (one core of a Zen 4 EPYC reads Q4_K at 19 GB/s so, at 10 without).
+constexpr int kManyTokens = 4;
+constexpr int64_t kManyTokensPrefetch = 4096;
 
-// Asks for the lines that stand that far behind a block. Nothing beyond `end`, which other threads
-// read.
-template <typename Panel, int kTokens>
-[[gnu::always_inline]] static inline void prefetch_ahead(const std::byte* words,
+// Asks for the lines that stand `ahead` bytes behind a block and its rest, into the second-level
+// cache. Nothing beyond `end`, which other threads read.
+template <typename Panel>
+[[gnu::always_inline]] static inline void prefetch_ahead(const std::byte* words, int64_t ahead,
                                                          const std::byte* end) {
-  constexpr int64_t kAhead = prefetch_bytes(kTokens);
-  if (kAhead == 0 || words + kAhead >= end) return;
-  for (int w = 0; w < Panel::kWords; ++w) {
-    _mm_prefetch(reinterpret_cast<const char*>(words + kAhead + w * 64), _MM_HINT_T1);
+  if (ahead == 0 || words + ahead >= end) return;
+  constexpr int kLines = Panel::kWords + (Panel::kRest > 0 ? 1 : 0);
+  for (int line = 0; line < kLines; ++line) {
+    _mm_prefetch(reinterpret_cast<const char*>(words + ahead + line * 64), _MM_HINT_T1);
   }
 }
 
@@ -197,12 +196,15 @@ static inline void multiply_panel(const LinearParams& p, const std::byte* panel,
     x[t] = Panel::row(p.x + row * p.x_stride, p.k);
     acc[t] = Isa::zero_floats();
   }
+  const int64_t ahead = kTokens < kManyTokens || p.prefetch_bytes > kManyTokensPrefetch
+                            ? p.prefetch_bytes
+                            : kManyTokensPrefetch;
   const int blocks = p.k / Panel::kElements;
   for (int block = 0; block < blocks; ++block) {
     const std::byte* words = panel + quant::panel_words_at(Panel::kWords, Panel::kRest, block);
     const std::byte* rest =
         panel + quant::panel_rest_at(Panel::kWords, Panel::kRest, block, blocks);
-    prefetch_ahead<Panel, kTokens>(words, prefetch_end);
+    prefetch_ahead<Panel>(words, ahead, prefetch_end);
     Panel::template multiply_block<kTokens>(words, rest, x, block, acc);
   }
   for (int t = 0; t < kTokens; ++t) Isa::store_first(y + t * p.y_stride, acc[t], rows);
