@@ -1,9 +1,10 @@
-// Three loops over the thread pool, and for larger steps one before them:
+// Two loops over the thread pool, and for larger steps one before them:
 //
 //   (tokens -> activations)   by the caller when they are few
 //   gate and up of all        whoever computes the last rows of an expert's block of tokens makes
-//                             the block's activations for down: no barrier for it
-//   down of all
+//                             the block's activations for down
+//   down of all               a stage of the same loop: no barrier before it, a tile waits for its
+//                             block's activations, which are made long before but for the last
 //   weighted sums             by columns
 //
 // "All" are the shared expert, which has most tokens, and then the routed ones. In larger steps an
@@ -16,6 +17,7 @@
 #include <atomic>
 #include <cstring>
 #include <new>
+#include <thread>
 #include <utility>
 
 #include "moe/gpu_experts.h"
@@ -48,10 +50,14 @@ bool is_float(const Tensor& w) {
 }
 size_t format_of(const Tensor& w) { return static_cast<size_t>(quant::traits(w.dtype).activation); }
 
-// Rows of a block of tokens that are still to be computed; threads count down at the same time.
-struct alignas(64) Countdown {
-  std::atomic<int64_t> rows;
+// A block of tokens between gate and up and down.
+struct alignas(64) Block {
+  std::atomic<int64_t> rows;        // still to be computed; threads count down at the same time
+  std::atomic<bool> ready = false;  // what down reads is there
 };
+// Looks at `ready` before a thread gives up its core: some 100 us, for threads that are more than
+// the cores.
+constexpr int kLooks = 2000;
 
 // What the routed experts, or the shared one, compute between the loops.
 struct Side {
@@ -74,7 +80,7 @@ struct Work {
   int64_t tokens;
   const int32_t* token_of = nullptr;  // [tokens], null: 0, 1, ...
   int64_t block_tokens = 0;
-  Countdown* countdowns = nullptr;  // one for each block of tokens
+  Block* blocks = nullptr;  // of tokens
 };
 
 // x in one format.
@@ -107,8 +113,9 @@ class Operator {
 
   void run() {
     quantize_tokens();
-    gate_and_up();
-    down();
+    list_gate_and_up();
+    list_down();
+    run_products();
     add_up();
   }
 
@@ -151,8 +158,9 @@ class Operator {
   void list_work() {
     const auto most = static_cast<int64_t>(grouping_.active.size()) + 1;
     work_ = take<Work>(most);
-    products_ = take<Product>(most);
-    countdowns_ = take<Countdown>(most + (slots_ + step_.tokens) / kLeastBlock);
+    gate_and_up_ = take<Product>(most);
+    down_ = take<Product>(most);
+    blocks_ = take<Block>(most + (slots_ + step_.tokens) / kLeastBlock);
     if (shared_.weights != nullptr) {
       work_[count_++] = {.side = &shared_, .matrix = 0, .first = 0, .tokens = step_.tokens};
     }
@@ -199,57 +207,79 @@ class Operator {
     return {input.slots + work.first * input.tokens.stride, input.tokens.stride};
   }
 
-  void gate_and_up() {
-    Countdown* next = countdowns_;
+  void list_gate_and_up() {
+    Block* next = blocks_;
     for (int64_t i = 0; i < count_; ++i) {
       Work& work = work_[i];
       const ExpertWeights& w = *work.side->weights;
       const int64_t hidden = work.side->hidden_width();
-      products_[i] = {.w = &w.gate,
-                      .up = &w.up,
-                      .matrix = work.matrix,
-                      .x = input_of(work, w.gate),
-                      .up_x = input_of(work, w.up),
-                      .x_rows = step_.tokens > kMostGatheredTokens ? nullptr : work.token_of,
-                      .y = work.side->hidden + work.first * hidden,
-                      .y_stride = hidden,
-                      .tokens = work.tokens};
-      work.block_tokens = ops::token_block(products_[i]);
-      work.countdowns = next;
+      gate_and_up_[i] = {.w = &w.gate,
+                         .up = &w.up,
+                         .matrix = work.matrix,
+                         .x = input_of(work, w.gate),
+                         .up_x = input_of(work, w.up),
+                         .x_rows = step_.tokens > kMostGatheredTokens ? nullptr : work.token_of,
+                         .y = work.side->hidden + work.first * hidden,
+                         .y_stride = hidden,
+                         .tokens = work.tokens};
+      work.block_tokens = ops::token_block(gate_and_up_[i]);
+      work.blocks = next;
       for (int64_t token = 0; token < work.tokens; token += work.block_tokens) {
-        new (next++) Countdown{hidden};
+        new (next++) Block{.rows = hidden};
       }
     }
-    ops::run_products(ctx_, std::span(products_, static_cast<size_t>(count_)),
-                      [this](int64_t i, const Tile& tile) { count_down(work_[i], tile); });
   }
 
-  void count_down(const Work& work, const Tile& tile) const {
-    const Side& side = *work.side;
-    if (is_float(side.weights->down)) return;  // down reads `hidden` itself
-    const int64_t rows = tile.row_end - tile.row_begin;
-    std::atomic<int64_t>& left = work.countdowns[tile.token_begin / work.block_tokens].rows;
-    if (left.fetch_sub(rows, std::memory_order_acq_rel) != rows) return;
-    const int64_t hidden = side.hidden_width();
-    for (int64_t t = tile.token_begin; t < tile.token_end; ++t) {
-      ops::quantize_row(ctx_, side.weights->down.dtype, side.hidden + (work.first + t) * hidden,
-                        hidden, side.activated_row(work.first + t));
-    }
-  }
-
-  void down() {
+  void list_down() {
     for (int64_t i = 0; i < count_; ++i) {
       const Work& work = work_[i];
       const Side& side = *work.side;
-      products_[i] = {.w = &side.weights->down,
-                      .matrix = work.matrix,
-                      .x = {side.activated_row(work.first), side.activated.stride},
-                      .y = side.out + work.first * width_,
-                      .y_stride = width_,
-                      .tokens = work.tokens};
+      down_[i] = {.w = &side.weights->down,
+                  .matrix = work.matrix,
+                  .x = {side.activated_row(work.first), side.activated.stride},
+                  .y = side.out + work.first * width_,
+                  .y_stride = width_,
+                  .tokens = work.tokens};
     }
-    ops::run_products(ctx_, std::span(products_, static_cast<size_t>(count_)),
-                      [](int64_t, const Tile&) {});
+  }
+
+  void run_products() {
+    const auto count_down = [this](int64_t i, const Tile& tile) {
+      this->count_down(work_[i], tile);
+    };
+    const auto wait = [this](int64_t i, const Tile& tile) { this->wait(work_[i], tile); };
+    const auto count = static_cast<size_t>(count_);
+    const std::array<ops::ProductStage, 2> stages = {{
+        {.products = {gate_and_up_, count}, .after = count_down},
+        {.products = {down_, count}, .before = wait},
+    }};
+    ops::run_products(ctx_, stages);
+  }
+
+  // After a tile of gate and up.
+  void count_down(const Work& work, const Tile& tile) const {
+    const Side& side = *work.side;
+    const int64_t rows = tile.row_end - tile.row_begin;
+    Block& block = work.blocks[tile.token_begin / work.block_tokens];
+    if (block.rows.fetch_sub(rows, std::memory_order_acq_rel) != rows) return;
+    if (!is_float(side.weights->down)) {  // else down reads `hidden` itself
+      const int64_t hidden = side.hidden_width();
+      for (int64_t t = tile.token_begin; t < tile.token_end; ++t) {
+        ops::quantize_row(ctx_, side.weights->down.dtype, side.hidden + (work.first + t) * hidden,
+                          hidden, side.activated_row(work.first + t));
+      }
+    }
+    block.ready.store(true, std::memory_order_release);
+  }
+
+  // Before a tile of down, whose blocks of tokens may be others.
+  void wait(const Work& work, const Tile& tile) const {
+    const int64_t last = (tile.token_end - 1) / work.block_tokens;
+    for (int64_t i = tile.token_begin / work.block_tokens; i <= last; ++i) {
+      for (int looks = 0; !work.blocks[i].ready.load(std::memory_order_acquire); ++looks) {
+        looks < kLooks ? __builtin_ia32_pause() : std::this_thread::yield();
+      }
+    }
   }
 
   void add_up() const {
@@ -293,9 +323,10 @@ class Operator {
   int64_t slots_;  // T * K
   Side routed_, shared_;
   std::array<Input, kNumFormats> inputs_;
-  Work* work_ = nullptr;         // [count_]
-  Product* products_ = nullptr;  // [count_]
-  Countdown* countdowns_ = nullptr;
+  Work* work_ = nullptr;            // [count_]
+  Product* gate_and_up_ = nullptr;  // [count_]
+  Product* down_ = nullptr;         // [count_]
+  Block* blocks_ = nullptr;
   int64_t count_ = 0;
 };
 
@@ -329,8 +360,8 @@ size_t experts_workspace_bytes(const ExpertLayer& layer, int64_t tokens, int use
     // In slot order even where gathered steps or the shared expert alone read it: an upper bound.
     bytes += array(tokens + slots + 1, ops::activation_bytes(w.dtype, 1, width));
   }
-  return bytes + array(most, sizeof(Work)) + array(most, sizeof(Product)) +
-         array(most + (slots + tokens) / kLeastBlock, sizeof(Countdown)) +
+  return bytes + array(most, sizeof(Work)) + 2 * array(most, sizeof(Product)) +
+         array(most + (slots + tokens) / kLeastBlock, sizeof(Block)) +
          ops::products_workspace_bytes(most, true, threads);
 }
 

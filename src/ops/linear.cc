@@ -70,7 +70,7 @@ void gated(Context& ctx, const float* x, int64_t tokens, const Tensor& gate, con
                            .y = y,
                            .y_stride = gate.rows(),
                            .tokens = tokens};
-  run_products(ctx, {&product, 1}, [](int64_t, const Tile&) {});
+  run_products(ctx, std::span<const Product>(&product, 1));
 }
 
 }  // namespace
@@ -199,7 +199,7 @@ void linear_per_head(Context& ctx, HeadsView x, int64_t tokens, const Tensor& w,
                            .y_stride = y.token_stride,
                            .y_step = y.head_stride,
                            .tokens = tokens};
-  run_products(ctx, {&product, 1}, [](int64_t, const Tile&) {});
+  run_products(ctx, std::span<const Product>(&product, 1));
 }
 
 }  // namespace tandem::ops

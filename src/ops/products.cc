@@ -1,4 +1,4 @@
-// Cutting products into units, mapping pieces of the cost line to units, calling the kernels.
+// Cutting products into units, mapping pieces of the cost lines to units, calling the kernels.
 #include "ops/products.h"
 
 #include <algorithm>
@@ -64,45 +64,40 @@ Cut cut_of(const Product& p) {
   return cut;
 }
 
-// A loop over products: the lines of costs, one for each part.
+// A loop over products: the lines of costs, one for each stage and part.
 class Loop {
  public:
-  Loop(Context& ctx, std::span<const Product> products, FinishTile finish, const void* context)
-      : ctx_(ctx),
-        products_(products),
-        finish_(finish),
-        finish_context_(context),
-        scope_(ctx.workspace) {
-    const auto count = static_cast<int64_t>(products.size());
-    cuts_ = take<Cut>(count);
+  Loop(Context& ctx, std::span<const ProductStage> stages)
+      : ctx_(ctx), stages_(stages), scope_(ctx.workspace) {
+    TANDEM_CHECK(!stages.empty() && stages.size() <= platform::ThreadPool::kMaxStages, "{} stages",
+                 stages.size());
     bool gated = false;
-    for (int64_t i = 0; i < count; ++i) {
-      const Product& p = products[static_cast<size_t>(i)];
-      check(p);
-      cuts_[i] = cut_of(p);
-      parts_ = std::max(parts_, p.w->parts);
-      gated = gated || p.up != nullptr;
-    }
-    if (gated) scratch_ = scope_.floats(static_cast<size_t>(ctx.pool.size() * kScratchFloats));
-    starts_ = take<int64_t>(platform::ThreadPool::kMaxParts * (count + 1));
-    for (int part = 0; part < parts_; ++part) {
-      int64_t* starts = starts_of(part);
-      starts[0] = 0;
-      for (int64_t i = 0; i < count; ++i) {
-        starts[i + 1] = starts[i] + units(i, part) * cuts_[i].cost;
+    for (const ProductStage& stage : stages) {
+      most_ = std::max(most_, static_cast<int64_t>(stage.products.size()));
+      for (const Product& p : stage.products) {
+        check(p);
+        parts_ = std::max(parts_, p.w->parts);
+        gated = gated || p.up != nullptr;
       }
     }
+    if (gated) scratch_ = scope_.floats(static_cast<size_t>(ctx.pool.size() * kScratchFloats));
+    cuts_ = take<Cut>(num_stages() * most_);
+    starts_ = take<int64_t>(num_stages() * platform::ThreadPool::kMaxParts * (most_ + 1));
+    for (int stage = 0; stage < num_stages(); ++stage) lay_out(stage);
   }
 
   void run() {
-    int64_t costs[platform::ThreadPool::kMaxParts];
-    for (int part = 0; part < parts_; ++part) {
-      costs[part] = starts_of(part)[static_cast<int64_t>(products_.size())];
+    int64_t costs[platform::ThreadPool::kMaxStages * platform::ThreadPool::kMaxParts];
+    for (int stage = 0; stage < num_stages(); ++stage) {
+      for (int part = 0; part < parts_; ++part) {
+        costs[stage * parts_ + part] = starts_of(stage, part)[products_of(stage).size()];
+      }
     }
-    ctx_.pool.parallel_for_parts(std::span(costs, static_cast<size_t>(parts_)), kLeastPiece,
-                                 [this](int part, int64_t begin, int64_t end, int worker) {
-                                   run_piece(part, begin, end, worker);
-                                 });
+    ctx_.pool.parallel_for_stages(
+        std::span(costs, static_cast<size_t>(num_stages() * parts_)), parts_, kLeastPiece,
+        [this](int stage, int part, int64_t begin, int64_t end, int worker) {
+          run_piece(stage, part, begin, end, worker);
+        });
   }
 
  private:
@@ -110,8 +105,27 @@ class Loop {
   T* take(int64_t count) {
     return reinterpret_cast<T*>(scope_.bytes(static_cast<size_t>(count) * sizeof(T)));
   }
-  int64_t* starts_of(int part) const {
-    return starts_ + part * (static_cast<int64_t>(products_.size()) + 1);
+  int num_stages() const { return static_cast<int>(stages_.size()); }
+  std::span<const Product> products_of(int stage) const {
+    return stages_[static_cast<size_t>(stage)].products;
+  }
+  Cut& cut(int stage, int64_t product) const { return cuts_[stage * most_ + product]; }
+  int64_t* starts_of(int stage, int part) const {
+    return starts_ + (stage * parts_ + part) * (most_ + 1);
+  }
+
+  void lay_out(int stage) {
+    const std::span<const Product> products = products_of(stage);
+    const auto count = static_cast<int64_t>(products.size());
+    for (int64_t i = 0; i < count; ++i) cut(stage, i) = cut_of(products[static_cast<size_t>(i)]);
+    for (int part = 0; part < parts_; ++part) {
+      int64_t* starts = starts_of(stage, part);
+      starts[0] = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        const Cut& c = cut(stage, i);
+        starts[i + 1] = starts[i] + units(products[static_cast<size_t>(i)], c, part) * c.cost;
+      }
+    }
   }
 
   void check(const Product& p) const {
@@ -129,57 +143,63 @@ class Loop {
 
   // Rows of the product's matrices that belong to a part: those in its memory, or an equal share
   // where the stack is not split.
-  RowRange rows_of(int64_t product, int part) const {
-    const Tensor& w = *products_[static_cast<size_t>(product)].w;
-    TANDEM_CHECK(w.parts == 1 || w.parts == parts_, "{} and {} parts", w.parts, parts_);
-    return quant::rows_of_part(w.shape.inner(1), parts_, part);
+  RowRange rows_of(const Product& p, int part) const {
+    TANDEM_CHECK(p.w->parts == 1 || p.w->parts == parts_, "{} and {} parts", p.w->parts, parts_);
+    return quant::rows_of_part(p.w->shape.inner(1), parts_, part);
   }
-  int64_t row_units(int64_t product, int part) const {
-    const RowRange rows = rows_of(product, part);
-    return ceil_div(rows.end - rows.begin, cuts_[product].unit_rows);
+  int64_t row_units(const Product& p, const Cut& c, int part) const {
+    const RowRange rows = rows_of(p, part);
+    return ceil_div(rows.end - rows.begin, c.unit_rows);
   }
-  int64_t units(int64_t product, int part) const {
-    return products_[static_cast<size_t>(product)].matrices * row_units(product, part) *
-           cuts_[product].blocks;
+  int64_t units(const Product& p, const Cut& c, int part) const {
+    return p.matrices * row_units(p, c, part) * c.blocks;
   }
 
-  void run_piece(int part, int64_t begin, int64_t end, int worker) const {
-    const int64_t* starts = starts_of(part);
-    const auto count = static_cast<int64_t>(products_.size());
+  void run_piece(int stage, int part, int64_t begin, int64_t end, int worker) const {
+    const int64_t* starts = starts_of(stage, part);
+    const auto count = static_cast<int64_t>(products_of(stage).size());
     int64_t i = std::upper_bound(starts, starts + count + 1, begin) - starts - 1;
     for (; i < count && starts[i] < end; ++i) {
-      const int64_t cost = cuts_[i].cost;
+      const int64_t cost = cut(stage, i).cost;
       const int64_t first = begin > starts[i] ? ceil_div(begin - starts[i], cost) : 0;
       const int64_t last = ceil_div(std::min(end, starts[i + 1]) - starts[i], cost);
-      if (first < last) run_units(i, part, first, last, worker);
+      if (first < last) run_units({stage, i, part, worker}, first, last);
     }
   }
 
+  struct Place {
+    int stage;
+    int64_t product;  // of the stage
+    int part, worker;
+  };
+
   // Units are numbered matrix by matrix, then by rows, then by token blocks: blocks that follow
   // each other find their weights in the cache.
-  void run_units(int64_t product, int part, int64_t first, int64_t last, int worker) const {
-    const Product& p = products_[static_cast<size_t>(product)];
-    const Cut& cut = cuts_[product];
-    const RowRange rows = rows_of(product, part);
-    const int64_t per_matrix = row_units(product, part);
+  void run_units(const Place& place, int64_t first, int64_t last) const {
+    const ProductStage& stage = stages_[static_cast<size_t>(place.stage)];
+    const Product& p = stage.products[static_cast<size_t>(place.product)];
+    const Cut& c = cut(place.stage, place.product);
+    const RowRange rows = rows_of(p, place.part);
+    const int64_t per_matrix = row_units(p, c, place.part);
     const auto row_of = [&](int64_t unit) {
-      return std::min(rows.begin + unit * cut.unit_rows, rows.end);
+      return std::min(rows.begin + unit * c.unit_rows, rows.end);
     };
     while (first < last) {
-      const int64_t unit = first / cut.blocks % per_matrix;  // of rows
-      const int64_t matrix = first / cut.blocks / per_matrix;
+      const int64_t unit = first / c.blocks % per_matrix;  // of rows
+      const int64_t matrix = first / c.blocks / per_matrix;
       // Without token blocks all units of a matrix become one run of rows.
-      const int64_t count = cut.blocks > 1 ? 1 : std::min(last - first, per_matrix - unit);
-      const int64_t token = first % cut.blocks * cut.block_tokens;
+      const int64_t count = c.blocks > 1 ? 1 : std::min(last - first, per_matrix - unit);
+      const int64_t token = first % c.blocks * c.block_tokens;
       const int64_t end = row_of(unit + count);
-      for (int64_t row = row_of(unit); row < end; row += cut.call_rows) {
+      for (int64_t row = row_of(unit); row < end; row += c.call_rows) {
         const Tile tile{.matrix = matrix,
                         .row_begin = row,
-                        .row_end = std::min(row + cut.call_rows, end),
+                        .row_end = std::min(row + c.call_rows, end),
                         .token_begin = token,
-                        .token_end = std::min(token + cut.block_tokens, p.tokens)};
-        run_tile(p, tile, worker);
-        finish_(finish_context_, product, tile);
+                        .token_end = std::min(token + c.block_tokens, p.tokens)};
+        stage.before(place.product, tile);
+        run_tile(p, tile, place.worker);
+        stage.after(place.product, tile);
       }
       first += count;
     }
@@ -217,13 +237,12 @@ class Loop {
   }
 
   Context& ctx_;
-  std::span<const Product> products_;
-  FinishTile finish_;
-  const void* finish_context_;
+  std::span<const ProductStage> stages_;
   Workspace::Scope scope_;
   int parts_ = 1;
-  Cut* cuts_ = nullptr;        // [products]
-  int64_t* starts_ = nullptr;  // [parts, products + 1] where each product begins on a part's line
+  int64_t most_ = 0;           // products of a stage
+  Cut* cuts_ = nullptr;        // [stages, most]
+  int64_t* starts_ = nullptr;  // [stages, parts, most + 1] where each begins on a part's line
   float* scratch_ = nullptr;   // [threads, kScratchFloats]
 };
 
@@ -247,18 +266,20 @@ int64_t token_block(const Product& p) {
   return ceil_div(ceil_div(p.tokens, ceil_div(p.tokens, most)), 16) * 16;
 }
 
-void run_products(Context& ctx, std::span<const Product> products, FinishTile finish,
-                  const void* context) {
+void run_products(Context& ctx, std::span<const ProductStage> stages) {
   const Profile::Scope timed(ctx.profile, Op::kLinear);
-  if (ctx.profile != nullptr) report(timed, products);
-  Loop(ctx, products, finish, context).run();
+  if (ctx.profile != nullptr) {
+    for (const ProductStage& stage : stages) report(timed, stage.products);
+  }
+  Loop(ctx, stages).run();
 }
 
 size_t products_workspace_bytes(int64_t products, bool gated, int threads) {
-  const auto count = static_cast<size_t>(products);
+  const auto count = static_cast<size_t>(platform::ThreadPool::kMaxStages * products);
   const size_t scratch = gated ? static_cast<size_t>(threads * kScratchFloats) * sizeof(float) : 0;
   return Workspace::aligned(count * sizeof(Cut)) + scratch +
-         Workspace::aligned(platform::ThreadPool::kMaxParts * (count + 1) * sizeof(int64_t));
+         Workspace::aligned(platform::ThreadPool::kMaxParts *
+                            (count + platform::ThreadPool::kMaxStages) * sizeof(int64_t));
 }
 
 }  // namespace tandem::ops

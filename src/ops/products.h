@@ -9,6 +9,10 @@
 //   | unit | unit | unit | unit | unit | u | u | u | u | u |   unit   |   unit   |
 //   |       piece        |     piece     |  piece  | ...
 //
+// Products may come in two stages, of which the second reads what the first computes: each stage
+// has a line of its own, threads go on from the first to the second without a barrier, and before
+// each tile of the second wait for what that tile reads.
+//
 // A unit belongs to the piece that contains its start. Neighbouring units of few tokens are one
 // call of the kernel, so that a thread reads a long run of weights. On a machine with several NUMA
 // nodes there is a line for each node, with the rows that lie in its memory (quant/parts.h).
@@ -57,22 +61,39 @@ struct Tile {
 // cache.
 int64_t token_block(const Product& product);
 
-// Runs the products; finish(product's index, tile) follows each tile on the thread that computed
-// it. Tiles cover every (matrix, row, token) once.
-using FinishTile = void (*)(const void* context, int64_t product, const Tile& tile);
-void run_products(Context& ctx, std::span<const Product> products, FinishTile finish,
-                  const void* context);
-template <typename Finish>
-void run_products(Context& ctx, std::span<const Product> products, const Finish& finish) {
-  run_products(
-      ctx, products,
-      [](const void* context, int64_t product, const Tile& tile) {
-        (*static_cast<const Finish*>(context))(product, tile);
-      },
-      &finish);
+// What is called with the number of a product in its stage and a tile of it, on the thread that
+// computes the tile. Refers to the callable, which must outlive it.
+class TileHook {
+ public:
+  TileHook() = default;
+  template <typename F>
+  TileHook(const F& f)
+      : context_(&f), call_([](const void* context, int64_t product, const Tile& tile) {
+          (*static_cast<const F*>(context))(product, tile);
+        }) {}
+  void operator()(int64_t product, const Tile& tile) const {
+    if (call_ != nullptr) call_(context_, product, tile);
+  }
+
+ private:
+  const void* context_ = nullptr;
+  void (*call_)(const void* context, int64_t product, const Tile& tile) = nullptr;
+};
+
+struct ProductStage {
+  std::span<const Product> products;
+  TileHook before = {};  // may wait for tiles of the stage before this one
+  TileHook after = {};
+};
+
+// Runs one or two stages. Tiles cover every (matrix, row, token) of every product once.
+void run_products(Context& ctx, std::span<const ProductStage> stages);
+inline void run_products(Context& ctx, std::span<const Product> products, TileHook after = {}) {
+  const ProductStage stage{.products = products, .after = after};
+  run_products(ctx, std::span(&stage, 1));
 }
 
-// Scratch that run_products() takes for that many products; `gated`: some have `up`.
+// Scratch that run_products() takes for that many products a stage; `gated`: some have `up`.
 size_t products_workspace_bytes(int64_t products, bool gated, int threads);
 
 }  // namespace tandem::ops

@@ -42,20 +42,22 @@ cpu_set_t only(int cpu) {
 }  // namespace
 
 struct ThreadPool::State {
-  // The first line of it is all that a worker reads of a loop on a machine of up to four nodes.
+  static constexpr int kMaxRanges = kMaxStages * kMaxParts;
+
+  // The first line of it is all that a worker reads of a loop of up to four ranges.
   struct alignas(64) Loop {
     std::atomic<uint32_t> number{0};  // odd: open, even: closed
     // Written by the caller while the loop is closed.
-    int parts = 0;
+    Ranges ranges;
     Invoke invoke = nullptr;
     const void* context = nullptr;
     int64_t grain = 1;
-    std::array<int64_t, kMaxParts> counts = {};
+    std::array<int64_t, kMaxRanges> counts = {};
   } loop;
   struct alignas(64) Counter {
     std::atomic<int64_t> next{0};  // number of the first piece not taken yet
   };
-  std::array<Counter, kMaxParts> counters;
+  std::array<Counter, kMaxRanges> counters;
   struct alignas(64) Flag {
     std::atomic<uint32_t> inside{0};  // number of the loop that the worker is in, or 0
   };
@@ -76,20 +78,26 @@ struct ThreadPool::State {
   int size() const { return static_cast<int>(node_of.size()); }
 
   void work(int worker) {
-    const int parts = loop.parts;
-    const int64_t threads = (size() + parts - 1) / parts;
-    for (int i = 0; i < parts; ++i) {
-      const int part = (node_of[static_cast<size_t>(worker)] + i) % parts;
-      const int64_t count = loop.counts[static_cast<size_t>(part)];
-      const int64_t grains = (count + loop.grain - 1) / loop.grain;
-      std::atomic<int64_t>& next = counters[static_cast<size_t>(part)].next;
-      for (;;) {
-        const Piece piece =
-            guided_piece(next.fetch_add(1, std::memory_order_relaxed), grains, threads);
-        if (piece.begin == piece.end) break;
-        loop.invoke(loop.context, part, piece.begin * loop.grain,
-                    std::min(piece.end * loop.grain, count), worker);
+    for (int stage = 0; stage < loop.ranges.stages; ++stage) {
+      for (int i = 0; i < loop.ranges.parts; ++i) {
+        work_on(stage, (node_of[static_cast<size_t>(worker)] + i) % loop.ranges.parts, worker);
       }
+    }
+  }
+
+  void work_on(int stage, int part, int worker) {
+    const int parts = loop.ranges.parts;
+    const auto range = static_cast<size_t>(stage * parts + part);
+    const int64_t threads = (size() + parts - 1) / parts;
+    const int64_t count = loop.counts[range];
+    const int64_t grains = (count + loop.grain - 1) / loop.grain;
+    std::atomic<int64_t>& next = counters[range].next;
+    for (;;) {
+      const Piece piece =
+          guided_piece(next.fetch_add(1, std::memory_order_relaxed), grains, threads);
+      if (piece.begin == piece.end) break;
+      loop.invoke(loop.context, stage, part, piece.begin * loop.grain,
+                  std::min(piece.end * loop.grain, count), worker);
     }
   }
 
@@ -186,28 +194,32 @@ int ThreadPool::system_node(int node) const {
   return state_->system_nodes[static_cast<size_t>(node)];
 }
 
-void ThreadPool::run(std::span<const int64_t> counts, int64_t grain, Invoke invoke,
+void ThreadPool::run(std::span<const int64_t> counts, Ranges ranges, int64_t grain, Invoke invoke,
                      const void* context) {
   State& s = *state_;
-  const auto parts = static_cast<int>(counts.size());
-  TANDEM_CHECK(grain > 0 && parts > 0 && parts <= kMaxParts, "grain {}, {} parts", grain, parts);
+  TANDEM_CHECK(grain > 0 && ranges.parts > 0 && ranges.parts <= kMaxParts && ranges.stages > 0 &&
+                   ranges.stages <= kMaxStages &&
+                   counts.size() == static_cast<size_t>(ranges.stages * ranges.parts),
+               "grain {}, {} stages of {} parts, {} counts", grain, ranges.stages, ranges.parts,
+               counts.size());
   TANDEM_CHECK(!s.running, "a parallel loop inside a parallel loop");
   int64_t total = 0;
   for (const int64_t count : counts) total += count;
   s.running = true;
   if (s.workers.empty() || total <= grain) {
-    for (int part = 0; part < parts; ++part) {
-      const int64_t count = counts[static_cast<size_t>(part)];
-      if (count > 0) invoke(context, part, 0, count, 0);
+    for (size_t range = 0; range < counts.size(); ++range) {
+      const int stage = static_cast<int>(range) / ranges.parts;
+      const int part = static_cast<int>(range) % ranges.parts;
+      if (counts[range] > 0) invoke(context, stage, part, 0, counts[range], 0);
     }
   } else {
-    s.loop.parts = parts;
+    s.loop.ranges = ranges;
     s.loop.invoke = invoke;
     s.loop.context = context;
     s.loop.grain = grain;
     std::copy(counts.begin(), counts.end(), s.loop.counts.begin());
-    for (int part = 0; part < parts; ++part) {
-      s.counters[static_cast<size_t>(part)].next.store(0, std::memory_order_relaxed);
+    for (size_t range = 0; range < counts.size(); ++range) {
+      s.counters[range].next.store(0, std::memory_order_relaxed);
     }
     s.advance(1);
     s.work(0);

@@ -12,6 +12,7 @@ namespace tandem::platform {
 class ThreadPool {
  public:
   static constexpr int kMaxParts = 8;  // of a loop: NUMA nodes of the largest usual machines
+  static constexpr int kMaxStages = 2;
 
   struct Options {
     int threads = 0;   // including the caller; 0: one for each physical core this process may use
@@ -36,21 +37,27 @@ class ThreadPool {
   template <typename Body>
   void parallel_for(int64_t count, int64_t grain, const Body& body) {
     run(
-        {&count, 1}, grain,
-        [](const void* context, int, int64_t begin, int64_t end, int worker) {
+        {&count, 1}, {1, 1}, grain,
+        [](const void* context, int, int, int64_t begin, int64_t end, int worker) {
           (*static_cast<const Body*>(context))(begin, end, worker);
         },
         &body);
   }
 
-  // The same over several ranges [0, counts[part]), as body(part, begin, end, worker). Threads of
-  // node i begin with part i (modulo the number of parts) and help with the others when it is done.
+  // The same over ranges [0, counts[stage * parts + part]), as body(stage, part, begin, end,
+  // worker). Threads of node i begin a stage with part i (modulo the number of parts) and help with
+  // the others when it is done. Stages are not divided by a barrier: a thread goes on to the next
+  // when all pieces of a stage are taken, by threads that are at work on them. So a body may wait
+  // for what pieces of earlier stages do.
   template <typename Body>
-  void parallel_for_parts(std::span<const int64_t> counts, int64_t grain, const Body& body) {
+  void parallel_for_stages(std::span<const int64_t> counts, int parts, int64_t grain,
+                           const Body& body) {
+    const Ranges ranges{static_cast<int16_t>(static_cast<int>(counts.size()) / parts),
+                        static_cast<int16_t>(parts)};
     run(
-        counts, grain,
-        [](const void* context, int part, int64_t begin, int64_t end, int worker) {
-          (*static_cast<const Body*>(context))(part, begin, end, worker);
+        counts, ranges, grain,
+        [](const void* context, int stage, int part, int64_t begin, int64_t end, int worker) {
+          (*static_cast<const Body*>(context))(stage, part, begin, end, worker);
         },
         &body);
   }
@@ -70,8 +77,13 @@ class ThreadPool {
   };
 
  private:
-  using Invoke = void (*)(const void* context, int part, int64_t begin, int64_t end, int worker);
-  void run(std::span<const int64_t> counts, int64_t grain, Invoke invoke, const void* context);
+  struct Ranges {
+    int16_t stages = 0, parts = 0;
+  };
+  using Invoke = void (*)(const void* context, int stage, int part, int64_t begin, int64_t end,
+                          int worker);
+  void run(std::span<const int64_t> counts, Ranges ranges, int64_t grain, Invoke invoke,
+           const void* context);
   void begin_burst();
   void end_burst();
 

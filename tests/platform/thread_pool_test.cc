@@ -80,15 +80,46 @@ TEST(ThreadPool, EveryItemOfEveryPartIsDoneOnce) {
       for (const int64_t grain : {1, 4}) {
         std::vector<std::vector<std::atomic<int>>> done;
         for (const int64_t count : counts) done.emplace_back(static_cast<size_t>(count));
-        pool.parallel_for_parts(counts, grain, [&](int part, int64_t begin, int64_t end, int) {
-          EXPECT_EQ(begin % grain, 0);
-          for (int64_t i = begin; i < end; ++i) {
-            ++done[static_cast<size_t>(part)][static_cast<size_t>(i)];
-          }
-        });
+        const auto parts = static_cast<int>(counts.size());
+        pool.parallel_for_stages(counts, parts, grain,
+                                 [&](int, int part, int64_t begin, int64_t end, int) {
+                                   EXPECT_EQ(begin % grain, 0);
+                                   for (int64_t i = begin; i < end; ++i) {
+                                     ++done[static_cast<size_t>(part)][static_cast<size_t>(i)];
+                                   }
+                                 });
         for (const auto& part : done) {
           for (const auto& d : part) EXPECT_EQ(d, 1);
         }
+      }
+    }
+  }
+}
+
+TEST(ThreadPool, APieceMayWaitForTheStageBefore) {
+  // Items of the second stage wait for all of the first, in parts that may have no thread.
+  const std::vector<std::vector<int64_t>> shapes = {
+      {40, 60}, {40, 0, 60, 1}, {0, 40, 3, 5}, {7, 7, 7, 9, 0, 1}};
+  for (const int threads : {1, 2, 3, 7}) {
+    ThreadPool pool({.threads = threads, .pin = false});
+    for (const std::vector<int64_t>& counts : shapes) {
+      const auto parts = static_cast<int>(counts.size()) / 2;
+      int64_t first_stage = 0, all = 0;
+      for (size_t i = 0; i < counts.size(); ++i) {
+        all += counts[i];
+        if (i < counts.size() / 2) first_stage += counts[i];
+      }
+      for (int round = 0; round < 200; ++round) {
+        std::atomic<int64_t> first = 0, second = 0;
+        pool.parallel_for_stages(counts, parts, 1,
+                                 [&](int stage, int, int64_t begin, int64_t end, int) {
+                                   if (stage == 1) {
+                                     while (first.load() < first_stage) std::this_thread::yield();
+                                   }
+                                   (stage == 0 ? first : second) += end - begin;
+                                 });
+        ASSERT_EQ(first, first_stage);
+        ASSERT_EQ(second, all - first_stage);
       }
     }
   }
@@ -166,13 +197,14 @@ TEST(ThreadPool, ThreadsOfANodeBeginWithItsPart) {
   // A thread turns to the other node's part when nothing of its own is left.
   const std::vector<int64_t> counts = {200, 200};
   std::array<std::atomic<int64_t>, 2> taken = {};
-  pool.parallel_for_parts(counts, 1, [&](int part, int64_t begin, int64_t end, int worker) {
-    if (part != pool.node_of(worker)) {
-      const int64_t threads = 2, still_with_others = threads * counts[0] / (2 * threads);
-      EXPECT_GE(taken[static_cast<size_t>(1 - part)], counts[0] - still_with_others);
-    }
-    taken[static_cast<size_t>(part)] += end - begin;
-  });
+  pool.parallel_for_stages(
+      counts, 2, 1, [&](int, int part, int64_t begin, int64_t end, int worker) {
+        if (part != pool.node_of(worker)) {
+          const int64_t threads = 2, still_with_others = threads * counts[0] / (2 * threads);
+          EXPECT_GE(taken[static_cast<size_t>(1 - part)], counts[0] - still_with_others);
+        }
+        taken[static_cast<size_t>(part)] += end - begin;
+      });
 }
 
 TEST(ThreadPoolDeathTest, NestedLoopsAreABug) {
