@@ -6,9 +6,9 @@
 #include <optional>
 #include <stdexcept>
 #include <thread>
-#include <unordered_map>
 
 #include "scheduler/core.h"
+#include "scheduler/key_shares.h"
 #include "scheduler/mailbox.h"
 #include "scheduler/tiered_store.h"
 
@@ -28,13 +28,22 @@ std::unique_ptr<PageStore> make_store(engine::Engine& engine, const Options& opt
                                        std::move(wake));
 }
 
+// As many may be open as may run and wait; 0: no limit.
+int open_of_a_key(const Options& options) {
+  if (options.max_queue_per_key <= 0) return 0;
+  const int may_run =
+      options.max_running_per_key > 0 ? options.max_running_per_key : options.max_batch_size;
+  return may_run + options.max_queue_per_key;
+}
+
 class ThreadedScheduler : public Scheduler {
  public:
   ThreadedScheduler(engine::Engine& engine, const Options& options, std::unique_ptr<PageDisk> disk)
       : store_(make_store(engine, options, std::move(disk), [this] { mailbox_.post(Wake{}); })),
         core_(engine, options, store_.get()),
         options_(options),
-        info_(engine.info()) {
+        info_(engine.info()),
+        shares_(std::make_shared<KeyShares>(open_of_a_key(options))) {
     stats_ = core_.stats();
     thread_ = std::thread([this] { run(); });
   }
@@ -45,11 +54,20 @@ class ThreadedScheduler : public Scheduler {
     thread_.join();
   }
 
+  Result<Place> reserve(uint64_t key) override {
+    if (auto failure = refuse_all()) return *failure;
+    return shares_->take(key);
+  }
+
   Result<RequestId> submit(Request request) override {
-    if (!accepting_) {
-      return Failure{.message = "the server is stopping", .param = {}, .code = "unavailable"};
+    const auto tokens = static_cast<int64_t>(request.prompt.size());
+    if (tokens + 1 > core_.capacity()) return too_long(tokens);
+    if (auto failure = refuse_all()) return *failure;
+    if (request.place == nullptr) {
+      Result<Place> place = shares_->take(request.key);
+      if (!place) return place.failure();
+      request.place = std::move(*place);
     }
-    if (auto failure = refuse(request)) return *failure;
     const RequestId id = ++last_id_;
     ++unsettled_;
     mailbox_.post(Submit{id, with_settling(std::move(request)), core_.now()});
@@ -187,29 +205,17 @@ class ThreadedScheduler : public Scheduler {
     return std::holds_alternative<Stop>(command);
   }
 
-  std::optional<Failure> refuse(const Request& request) {
-    const auto tokens = static_cast<int64_t>(request.prompt.size());
-    if (tokens + 1 > core_.capacity()) return too_long(tokens);
+  // What no request passes now.
+  std::optional<Failure> refuse_all() const {
+    if (!accepting_) {
+      return Failure{.message = "the server is stopping", .param = {}, .code = "unavailable"};
+    }
     if (unsettled_.load() - running_.load() >= options_.max_queue) {
       return Failure{.message = fmt::format("{} requests are waiting already; try again later",
                                             options_.max_queue),
                      .param = {},
                      .code = "queue_full"};
     }
-    if (request.key == 0 || options_.max_queue_per_key <= 0) return std::nullopt;
-    // As many may be open as may run and wait.
-    const int may_run =
-        options_.max_running_per_key > 0 ? options_.max_running_per_key : options_.max_batch_size;
-    const std::lock_guard lock(settled_mutex_);
-    int& open = open_of_key_[request.key];
-    if (open >= may_run + options_.max_queue_per_key) {
-      return Failure{.message = fmt::format("{} requests of this key have not ended yet; try again "
-                                            "later",
-                                            open),
-                     .param = {},
-                     .code = "key_queue_full"};
-    }
-    ++open;
     return std::nullopt;
   }
 
@@ -223,21 +229,21 @@ class ThreadedScheduler : public Scheduler {
             .code = "context_length_exceeded"};
   }
 
-  void settle(uint64_t key) {
+  void settle() {
     const std::lock_guard lock(settled_mutex_);
     --unsettled_;
-    const auto of_key = open_of_key_.find(key);
-    if (of_key != open_of_key_.end() && --of_key->second == 0) open_of_key_.erase(of_key);
     settled_.notify_all();
   }
 
-  // Counts a request as settled once its last event has been delivered.
+  // Counts a request as settled once its last event has been delivered. Its place is free before:
+  // who learns of the end may ask for it.
   Request with_settling(Request request) {
-    request.on_event = [this, key = request.key,
-                        deliver = std::move(request.on_event)](TokenEvent event) {
+    request.on_event = [this, place = std::move(request.place),
+                        deliver = std::move(request.on_event)](TokenEvent event) mutable {
       const bool last = event.finish != FinishReason::kNone;
+      if (last) place.reset();
       deliver(std::move(event));
-      if (last) settle(key);
+      if (last) settle();
     };
     return request;
   }
@@ -263,13 +269,13 @@ class ThreadedScheduler : public Scheduler {
   Core core_;                               // of the thread only, but for its capacity and clock
   const Options options_;
   const engine::EngineInfo info_;
+  const std::shared_ptr<KeyShares> shares_;
   std::atomic<bool> accepting_{true};
   std::atomic<RequestId> last_id_{0};
   std::atomic<int> running_{0};
   std::atomic<int> unsettled_{0};  // submitted, last event not delivered yet
   std::mutex settled_mutex_;
   std::condition_variable settled_;
-  std::unordered_map<uint64_t, int> open_of_key_;  // requests not settled yet
   mutable std::mutex stats_mutex_;
   Stats stats_;
   std::thread thread_;

@@ -66,6 +66,9 @@ struct TokenEvent {
   Times times = {};           // with a token
 };
 
+// One request's part of what its key may have open; given back when the last copy is gone.
+using Place = std::shared_ptr<const void>;
+
 struct Request {
   std::vector<TokenId> prompt;  // not empty
   SamplingParams sampling;
@@ -76,6 +79,7 @@ struct Request {
   double timeout_seconds = 0.0;     // from submission to its end, which then is kError; 0: no limit
   uint64_t key = 0;                 // whose it is, for the limits of a key; 0: nobody's
   uint64_t cache_scope = 0;         // it shares cached pages with requests of the same scope only
+  Place place = {};                 // from reserve(); without one, submit() takes it
   std::function<void(TokenEvent)> on_event;
 };
 
@@ -114,6 +118,10 @@ class Scheduler {
   // Cancels what runs and joins the thread.
   virtual ~Scheduler() = default;
 
+  // Thread-safe. A place for a request of which no more than its key is known yet, before work is
+  // done for it. Failure where submit() would refuse whatever it is: "queue_full",
+  // "key_queue_full", "unavailable".
+  virtual Result<Place> reserve(uint64_t key) = 0;
   // Thread-safe. Failure for a prompt that can never fit (code "context_length_exceeded"), for a
   // full queue ("queue_full", or "key_queue_full" for its key's share), or while stopping
   // ("unavailable"). Success: events follow until one with finish != kNone.

@@ -39,7 +39,8 @@ Exchange::Exchange(HttpRequest request, ResponseWriter& writer, const Options& o
     : request_(std::move(request)),
       writer_(writer),
       start_(Clock::now()),
-      id_(request_id(request_)) {
+      id_(request_id(request_)),
+      has_keys_(!options.api_keys.empty()) {
   add_header("x-request-id", id_);
   if (options.cross_origin) {
     add_header("access-control-allow-origin", "*");

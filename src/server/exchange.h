@@ -34,6 +34,8 @@ class Exchange {
   // Of the API keys the one that came with the request.
   void set_key(size_t key) { key_ = key; }
   size_t key() const { return key_; }
+  // As the scheduler numbers them; 0: there are no keys.
+  uint64_t scheduler_key() const { return has_keys_ ? key_ + 1 : 0; }
 
   void set_client_gone() { client_gone_ = true; }
   void set_result(const Usage& usage, std::string finish_reason);
@@ -49,6 +51,7 @@ class Exchange {
   const Clock::time_point start_;
   const std::string id_;
   Headers headers_;  // of the response, whatever it is
+  const bool has_keys_;
   size_t key_ = 0;
   int status_ = 0;
   bool client_gone_ = false;

@@ -26,11 +26,12 @@ struct Generation::Track {
 };
 
 Generation::Generation(const Options& options, Serving& serving, GenerationRequest request,
-                       Exchange& exchange)
+                       Exchange& exchange, scheduler::Place place)
     : options_(options),
       serving_(serving),
       request_(std::move(request)),
       exchange_(exchange),
+      place_(std::move(place)),
       head_{.kind = request_.kind,
             .id = random_id(request_.kind == RequestKind::kChat ? "chatcmpl-" : "cmpl-"),
             .created = std::time(nullptr),
@@ -66,7 +67,7 @@ scheduler::Request Generation::scheduler_request(size_t prompt, size_t choice) c
                          .min_tokens = request_.min_tokens,
                          .end_tokens = request_.stop_token_ids,
                          .timeout_seconds = seconds_left(),
-                         .key = options_.api_keys.empty() ? 0 : exchange_.key() + 1,
+                         .key = exchange_.scheduler_key(),
                          .cache_scope = cache_scope(),
                          .on_event = {}};
   out.sampling.seed ^= choice;
@@ -90,6 +91,7 @@ std::optional<Failure> Generation::submit() {
   for (size_t prompt = 0; prompt < request_.prompts.size(); ++prompt) {
     for (size_t choice = 0; choice < choices; ++choice) {
       scheduler::Request request = scheduler_request(prompt, choice);
+      request.place = std::exchange(place_, nullptr);
       request.on_event = [queue = queue_, index = tracks_.size()](scheduler::TokenEvent event) {
         queue->push(index, std::move(event));
       };

@@ -16,7 +16,7 @@ namespace tandem::server {
 class Generation {
  public:
   Generation(const Options& options, Serving& serving, GenerationRequest request,
-             Exchange& exchange);
+             Exchange& exchange, scheduler::Place place);
   // Cancels what still runs: an answer that ends early, by whatever way, leaves nothing behind.
   ~Generation();
   Generation(const Generation&) = delete;
@@ -50,6 +50,7 @@ class Generation {
   Serving& serving_;
   const GenerationRequest request_;
   Exchange& exchange_;
+  scheduler::Place place_;  // of the first choice, until it is submitted
   AnswerHead head_;
   std::shared_ptr<EventQueue> queue_;
   std::vector<std::unique_ptr<Track>> tracks_;  // prompt * n + choice

@@ -235,8 +235,17 @@ asio::awaitable<void> Service::answer_generation(Exchange& exchange, RouteId rou
     co_await exchange.reply(error);
     co_return;
   }
+  // Before the body is parsed: a key that has its share already costs no more than this.
+  Result<scheduler::Place> place = serving->scheduler.reserve(exchange.scheduler_key());
+  if (!place) {
+    serving->metrics.saw_refusal();
+    const ApiError error = to_api_error(place.failure());
+    co_await exchange.reply(error);
+    co_return;
+  }
   Result<GenerationRequest> request = co_await parse(exchange.take_body(), route, *serving);
   if (!request) {
+    *place = nullptr;  // before the client can ask again
     serving->metrics.saw_refusal();
     const ApiError error = to_api_error(request.failure());
     co_await exchange.reply(error);
@@ -245,7 +254,7 @@ asio::awaitable<void> Service::answer_generation(Exchange& exchange, RouteId rou
   if (!request->ignored_fields.empty()) {
     exchange.add_header("x-ignored-params", header_list(request->ignored_fields));
   }
-  Generation generation(options_, *serving, std::move(*request), exchange);
+  Generation generation(options_, *serving, std::move(*request), exchange, std::move(*place));
   const auto executor = co_await asio::this_coro::executor;
   co_await generation.run(executor);
 }

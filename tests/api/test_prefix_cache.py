@@ -1,6 +1,8 @@
 """The prefix cache on the real program: hits in usage, equal text, a restart, damage, and kill -9."""
+import json
 import os
 import random
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -136,6 +138,46 @@ def test_a_key_has_its_share_of_the_places_and_the_queue():
         assert refused.json()["error"]["code"] == "key_queue_full"
         server.headers["Authorization"] = "Bearer second"
         assert complete(server, prompt_of(42, 5), 2)[1] == 0  # passes the one that waits
+        for stream in streams:
+            stream.close()
+        server.wait_until_idle()
+
+
+def test_a_key_over_its_share_is_refused_before_its_body_is_parsed():
+    flags = ("--max_running_per_key", "1", "--max_queue_per_key", "1", "--api_key", "second")
+    with TandemServer(*flags, key="first") as server:
+        def status(body, key):
+            return requests.post(server.url + "/v1/completions", data=body,
+                                 headers={"Authorization": f"Bearer {key}"}).status_code
+
+        body = {"prompt": prompt_of(43, 5), "max_tokens": 7000, "ignore_eos": True, "stream": True}
+        streams = [server.post("/v1/completions", body, stream=True) for _ in range(2)]
+        server.wait_for_metric("vllm:num_requests_waiting", 1)
+        assert status(b"{", "first") == 429
+        assert status(b"{", "second") == 400
+        for stream in streams:
+            stream.close()
+        server.wait_until_idle()
+        # More ends of all kinds than the key has places, and afterwards it has them all.
+        large = json.dumps({"prompt": "word " * 200_000, "max_tokens": 1}).encode()
+        for _ in range(3):
+            assert status(b"{", "first") == 400
+            assert status(b'{"prompt": [1], "max_tokens": "many"}', "first") == 400
+            assert status(large, "first") == 400  # longer than the context
+            with socket.create_connection(("127.0.0.1", server.port)) as client:  # gone while it is parsed
+                client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer first\r\n"
+                               b"Content-Length: %d\r\n\r\n" % len(large) + large)
+            server.wait_until_idle()
+        def stream_when_parsed():
+            deadline = time.monotonic() + 30  # the place of the client that has gone is free when its body is parsed
+            while (stream := server.post("/v1/completions", body, stream=True)).status_code == 429:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            return stream
+
+        streams = [stream_when_parsed() for _ in range(2)]
+        assert [stream.status_code for stream in streams] == [200, 200]
+        assert status(b"{", "first") == 429
         for stream in streams:
             stream.close()
         server.wait_until_idle()

@@ -125,6 +125,39 @@ TEST(Scheduler, AKeyHasItsShareOfTheQueue) {
   for (int i = 0; i < 10; ++i) EXPECT_EQ(submit(0), "ok");
 }
 
+TEST(Scheduler, APlaceIsTakenBeforeTheRequest) {
+  FakeEngine engine(info());
+  const auto scheduler = Scheduler::start(
+      engine,
+      {.max_batch_size = 4, .chunk_size = 8, .max_running_per_key = 1, .max_queue_per_key = 1});
+  Result<Place> first = scheduler->reserve(1), second = scheduler->reserve(1);
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ(scheduler->reserve(1).failure().code, "key_queue_full");
+  EXPECT_TRUE(scheduler->reserve(2).ok());
+  EXPECT_TRUE(scheduler->reserve(0).ok());
+  *second = nullptr;  // what came of it was no request
+  EXPECT_TRUE(scheduler->reserve(1).ok());
+
+  // A request with a place takes no other one, and gives it back when it is refused or has ended.
+  Request r = request(399, 1, [](const TokenEvent&) {});
+  r.prompt.resize(500);
+  r.key = 1;
+  r.place = std::move(*first);
+  EXPECT_EQ(scheduler->submit(std::move(r)).failure().code, "context_length_exceeded");
+  for (int i = 0; i < 50; ++i) {
+    Result<Place> other = scheduler->reserve(1), place = scheduler->reserve(1);
+    ASSERT_TRUE(other.ok() && place.ok()) << i;
+    std::promise<void> end;
+    r = request(5, 2, [&](const TokenEvent& event) {
+      if (event.finish != FinishReason::kNone) end.set_value();
+    });
+    r.key = 1;
+    r.place = std::move(*place);
+    ASSERT_TRUE(scheduler->submit(std::move(r)).ok()) << i;
+    end.get_future().wait();
+  }
+}
+
 TEST(Scheduler, ATimeoutEndsARequest) {
   FakeEngine engine(info());
   const auto scheduler = Scheduler::start(engine, {.max_batch_size = 1, .chunk_size = 8});

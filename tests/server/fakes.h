@@ -132,16 +132,24 @@ class FakeScheduler : public scheduler::Scheduler {
     const std::lock_guard lock(mutex_);
     return submitted_;
   }
+  // Requests that have a place and were not refused later.
+  int64_t places() const { return place_.use_count() - 1; }
   // Waits for it, at most five seconds.
   bool wait_until(const std::function<bool(const scheduler::Stats&)>& condition) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, std::chrono::seconds(5), [&] { return condition(stats_); });
   }
 
+  Result<scheduler::Place> reserve(uint64_t) override {
+    const std::lock_guard lock(mutex_);
+    if (refusal_ && refusal_->code != "context_length_exceeded") return *refusal_;
+    return place_;
+  }
   Result<scheduler::RequestId> submit(scheduler::Request request) override {
     const std::lock_guard lock(mutex_);
     if (refusal_) return *refusal_;
     submitted_.push_back(request);
+    submitted_.back().place = nullptr;
     running_.push_back({++last_id_, std::move(request), script_, 0});
     ++stats_.running;
     changed_.notify_all();
@@ -222,6 +230,7 @@ class FakeScheduler : public scheduler::Scheduler {
     const bool ended = event.finish != FinishReason::kNone;
     stats_.running -= ended ? 1 : 0;
     ++stats_.generated_tokens;
+    if (ended) r.request.place = nullptr;
     r.request.on_event(std::move(event));
     return ended;
   }
@@ -230,6 +239,7 @@ class FakeScheduler : public scheduler::Scheduler {
   std::condition_variable changed_;
   Script script_;
   std::optional<Failure> refusal_;
+  const scheduler::Place place_ = std::make_shared<int>(0);
   std::vector<scheduler::Request> submitted_;
   std::deque<Running> running_;
   scheduler::Stats stats_;

@@ -120,6 +120,19 @@ TEST_F(TwoKeys, AreToldApart) {
   EXPECT_EQ(status_of(refused), "429");
   EXPECT_EQ(error_code(refused), "key_queue_full");
   EXPECT_TRUE(has(refused, "retry-after: "));
+  // Not looked at: the fault in it would give 400.
+  EXPECT_EQ(status_of(running.post(kChat, "{", "x-api-key: one\r\n")), "429");
+}
+
+TEST_F(TwoKeys, APlaceComesBackWhateverTheEnd) {
+  for (const char* body :
+       {"{", R"({"messages": []})", R"({"messages": 1, "model": "other"})", kHello}) {
+    running.post(kChat, body, "x-api-key: one\r\n");
+    EXPECT_EQ(scheduler.places(), 0) << body;
+  }
+  scheduler.refuse_with({.message = "too long", .code = "context_length_exceeded"});
+  EXPECT_EQ(status_of(running.post(kChat, kHello, "x-api-key: one\r\n")), "400");
+  EXPECT_EQ(scheduler.places(), 0);
 }
 
 struct SlowReader : ServerTest {
