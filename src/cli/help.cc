@@ -50,6 +50,8 @@ constexpr Note kNotes[] = {
     {"serve", "cpu_infer",
      "threads are pinned beside their part of the weights with `--numa auto`"},
     {"serve", "debug_steps", "`tandem top` shows them one by one then"},
+    {"serve", "debug_fail_step",
+     "counts from 1; requests get their errors and the process ends with 1"},
     {"serve", "strict_params", "otherwise they are named in the header `x-ignored-params`"},
     {"loadtest", "rate", "never more than `--concurrency` at once: later ones wait"},
     {"loadtest", "mix", "the `burst` mix needs `--rate`; with 0 all bursts are at once"},

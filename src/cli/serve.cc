@@ -1,5 +1,6 @@
 // `tandem serve`: the flags of KTransformers v0.2.4 with their names and meanings, wired to engine,
 // scheduler and server.
+#include <optional>
 #include <thread>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +14,7 @@
 #include "cli/page_disk.h"
 #include "cli/support.h"
 #include "cli/verbs.h"
+#include "engine/failing_engine.h"
 #include "engine/load.h"
 #include "scheduler/scheduler.h"
 #include "server/server.h"
@@ -35,6 +37,7 @@ struct ServeOptions {
   std::string kv_cache_dir;
   std::string cache_scope = "shared";
   double disk_cache_gb = 10.0;
+  int64_t fail_step = 0;  // 0: none
   engine::Options engine;
   scheduler::Options scheduler;
   server::Options server;
@@ -205,6 +208,9 @@ void add_options(CLI::App* verb, ServeOptions& o) {
       ->check(CLI::NonNegativeNumber);
   verb->add_flag(flag("debug_steps"), o.server.debug_steps,
                  "answer GET /debug/steps: recent steps as a Chrome trace");
+  add(verb, "debug_fail_step", o.fail_step,
+      "for tests of what is around the engine: this step and all later ones fail; 0: none")
+      ->check(CLI::NonNegativeNumber);
   add(verb, "max_choices", o.server.max_choices, "n of a request at most")
       ->check(CLI::Range(1, 128));
   add(verb, "web_cross_domain", o.server.cross_origin, "let web pages from anywhere call the API");
@@ -336,6 +342,7 @@ void serve(ServeOptions o) {
   // weights.
   ModelFiles files;
   std::unique_ptr<engine::LocalEngine> engine;
+  std::optional<engine::FailingEngine> failing;
   std::unique_ptr<scheduler::Scheduler> scheduler;
   ServerThread running(server);
   files = open_model(o.gguf_path, o.model_path);
@@ -365,7 +372,9 @@ void serve(ServeOptions o) {
   };
   const engine::EngineInfo& info = engine->info();
   std::unique_ptr<scheduler::PageDisk> disk = set_up_tiers(o, *files.weights, info);
-  scheduler = scheduler::Scheduler::start(*engine, o.scheduler, std::move(disk));
+  engine::Engine* steps = engine.get();
+  if (o.fail_step > 0) steps = &failing.emplace(*engine, o.fail_step);
+  scheduler = scheduler::Scheduler::start(*steps, o.scheduler, std::move(disk));
 
   const auto room = static_cast<int32_t>(
       std::min<int64_t>(info.context_length, int64_t{info.num_pages} * info.page_size));

@@ -46,6 +46,8 @@ class Engine {
   virtual StepResult finish() = 0;
   // Between the two: whether finish() would only wait, so that the caller has time for other work.
   virtual bool running() { return false; }
+  // After a step that failed: all later ones would, too.
+  virtual bool broken() { return false; }
 
   StepResult step(const Batch& batch) {
     begin(batch);

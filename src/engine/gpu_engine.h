@@ -35,6 +35,7 @@ class GpuEngine : public LocalEngine {
   void begin(const Batch& batch) override;
   StepResult finish() override;
   bool running() override;
+  bool broken() override { return gpu_->broken(); }
   void read_page(int32_t page, std::span<std::byte> out) override;
   void write_page(int32_t page, std::span<const std::byte> in) override;
   void copy_page(int32_t from, int32_t to) override;

@@ -188,6 +188,8 @@ class Gpu {
   virtual std::span<std::byte> pinned(size_t bytes) = 0;
   virtual void wait() = 0;
   virtual bool busy() = 0;  // whether wait() would wait
+  // Whether a fault took the device's context with it: no call succeeds any more.
+  virtual bool broken() = 0;
 
   virtual void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) = 0;
   virtual void rms_norm(RowsView x, int64_t rows, const Tensor& weight, float epsilon,

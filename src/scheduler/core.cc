@@ -393,6 +393,7 @@ void Core::deliver_events() {
 void Core::fail_batch(const std::string& message) {
   ++totals_.steps;
   ++failures_in_a_row_;
+  last_failure_ = message;
   finish_where([&](const Sequence& s) { return in_step(s); },
                {.reason = FinishReason::kError, .error = message});
   begun_ = false;

@@ -62,8 +62,10 @@ class Core {
   // What begin_step() gave to the engine: lengths and positions are valid, spans are not once the
   // step has ended.
   std::span<const engine::SequenceSlice> last_batch() const { return slices_; }
-  // Steps that failed since the last one that did not.
+  // Steps that failed since the last one that did not, and why the last of them did.
   int failures_in_a_row() const { return failures_in_a_row_; }
+  const std::string& last_failure() const { return last_failure_; }
+  bool engine_broken() { return engine_.broken(); }
 
   // Ends everything with an error.
   void fail_all(const std::string& message);
@@ -127,6 +129,7 @@ class Core {
   bool blocked_ = false;
   Stats totals_;
   int failures_in_a_row_ = 0;
+  std::string last_failure_;
 
   struct Outgoing {
     Sequence* sequence;  // in running_, waiting_ or ended_

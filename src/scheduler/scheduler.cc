@@ -113,13 +113,17 @@ class ThreadedScheduler : public Scheduler {
         core_.finish_step();
       }
       record_step(begin);
-      if (core_.failures_in_a_row() >= kFatalFailures) {
-        throw std::runtime_error(
-            fmt::format("{} steps of the engine failed in a row", core_.failures_in_a_row()));
-      }
+      if (core_.failures_in_a_row() > 0) end_if_fatal();
     }
     core_.cancel_all();
     report();
+  }
+
+  void end_if_fatal() {
+    if (core_.engine_broken()) throw std::runtime_error(core_.last_failure());
+    if (core_.failures_in_a_row() < kFatalFailures) return;
+    throw std::runtime_error(fmt::format("{} steps failed in a row, the last one because: {}",
+                                         core_.failures_in_a_row(), core_.last_failure()));
   }
 
   // While a step runs: tells what the last one gave, and prepares the next one. Waiting for the

@@ -36,9 +36,9 @@ struct Options {
   Hash128 model_identity = {};         // of all that a page's bytes depend on beside its tokens
   int64_t host_cache_bytes = 0;        // of copies of pages in the host's memory
   std::function<double()> clock = {};  // seconds, any thread; empty: the system's steady clock
-  // Called once, on the scheduler's thread, when it cannot go on: the engine fails step after step,
-  // or something of ours threw. All requests have had their kError by then, and further ones get it
-  // at once; the process should end.
+  // Called once, on the scheduler's thread, when it cannot go on: the engine is broken or fails
+  // step after step, or something of ours threw. All requests have had their kError by then, and
+  // further ones get it at once; the process should end.
   std::function<void(const std::string& what)> on_fatal = {};
 };
 

@@ -25,7 +25,7 @@ def free_port():
 class TandemServer:
     """A running server; a context manager that ends it. Requests carry the key, if there is one."""
 
-    def __init__(self, *flags, key=None, scheme="http", ready=True):
+    def __init__(self, *flags, key=None, scheme="http", ready=True, stderr=None):
         self.port = free_port()
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.headers = {}
@@ -34,7 +34,7 @@ class TandemServer:
         if key is not None:
             command += ["--api_key", key]
             self.headers["Authorization"] = f"Bearer {key}"
-        self.process = subprocess.Popen([str(word) for word in command])
+        self.process = subprocess.Popen([str(word) for word in command], stderr=stderr)
         if ready:
             self.wait_until_ready()
 

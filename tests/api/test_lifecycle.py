@@ -1,9 +1,11 @@
 """Flags, start and end of the program."""
+import json
 import shutil
 import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -40,6 +42,30 @@ def test_a_second_signal_ends_at_once():
         with pytest.raises(subprocess.TimeoutExpired):
             server.process.wait(0.5)
         assert server.stop() == 0
+
+
+def test_a_lost_engine_ends_requests_and_process(tmp_path):
+    with open(tmp_path / "log", "w") as log, \
+            TandemServer("--max_batch_size", 2, "--debug_fail_step", 200, stderr=log) as server:
+        body = {"prompt": "a", "max_tokens": 8000, "ignore_eos": True}
+        stream = server.post("/v1/completions", {**body, "stream": True}, stream=True)
+        assert stream.status_code == 200
+        # One runs beside the stream, the other waits.
+        with ThreadPoolExecutor() as clients:
+            replies = [clients.submit(server.post, "/v1/completions", body) for _ in range(2)]
+            server.wait_for_metric("vllm:num_requests_waiting", 1)
+            events = []
+            with pytest.raises(requests.exceptions.ChunkedEncodingError):  # it has no end, so that nobody takes it for whole
+                events.extend(line for line in stream.iter_lines() if line)
+            statuses = [reply.result().status_code for reply in replies]
+        assert server.process.wait(10) == 1
+    reason = "step 200 was made to fail by --debug_fail_step"
+    error = json.loads(events[-1].removeprefix(b"data: "))["error"]
+    assert error["type"] == "server_error" and reason in error["message"]
+    assert statuses == [500, 500]
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[-1] == f"tandem: ended because the engine failed: {reason}"
+    assert [line.split()[1] for line in lines].count("error") == 1, lines  # the log's level, where it happened
 
 
 def test_health_answers_while_the_model_loads():

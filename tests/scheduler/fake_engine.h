@@ -53,6 +53,8 @@ class FakeEngine : public engine::Engine {
     return busy;
   }
 
+  bool broken() override { return breaks && steps >= fail_at; }
+
   engine::StepResult finish() override {
     EXPECT_TRUE(begun_);
     const engine::Batch batch = begun_->batch;
@@ -65,7 +67,7 @@ class FakeEngine : public engine::Engine {
       written_.clear();
       used_.clear();
     }
-    if (steps == fail_at || always_fails) fail();
+    if (steps == fail_at || always_fails || broken()) fail();
     for (size_t i = 0; i < batch.sequences.size(); ++i) {
       const engine::SequenceSlice& s = batch.sequences[i];
       tokens_[i] = {};
@@ -113,6 +115,7 @@ class FakeEngine : public engine::Engine {
   int steps = 0;
   int fail_at = -1;
   bool always_fails = false;
+  bool breaks = false;          // from fail_at on
   bool fails_in_begin = false;  // else in finish()
   std::atomic<bool> busy{false};
   int copies = 0;

@@ -284,6 +284,27 @@ TEST(Scheduler, AnEngineThatKeepsFailingIsReportedOnce) {
   EXPECT_EQ(scheduler->stats().pages_free, 100);
 }
 
+// What waits need not find out step by step.
+TEST(Scheduler, ABrokenEngineIsReportedAtItsFirstFailure) {
+  FakeEngine engine(info());
+  engine.fail_at = 7;
+  engine.breaks = true;
+  std::promise<std::string> fatal;
+  const auto scheduler = Scheduler::start(
+      engine,
+      {.max_batch_size = 1, .on_fatal = [&](const std::string& what) { fatal.set_value(what); }});
+  std::atomic<int> failed{0};
+  const auto count = [&](const TokenEvent& e) { failed += e.finish == FinishReason::kError; };
+  int submitted = 0;
+  while (scheduler->submit(request(5, 20, count)).ok()) ++submitted;
+  EXPECT_EQ(fatal.get_future().get(), "the engine failed");
+  scheduler->drain(30.0);
+  EXPECT_EQ(failed, submitted);
+  EXPECT_EQ(engine.steps, 7);
+  EXPECT_EQ(scheduler->submit(request(5, 20, [](const TokenEvent&) {})).failure().code,
+            "unavailable");
+}
+
 TEST(Scheduler, OneFailedStepIsNotFatal) {
   FakeEngine engine(info());
   engine.fail_at = 2;

@@ -207,6 +207,7 @@ class CudaGpu : public Gpu {
     queue_.synchronize();
   }
   bool busy() override { return queue_.busy(); }
+  bool broken() override { return queue_.broken(); }
 
   void embed(const Tensor& table, const int32_t* ids, int64_t tokens, float* out) override {
     cuda::decode_rows({.w = table.data,

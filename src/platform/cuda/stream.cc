@@ -19,6 +19,12 @@ bool Stream::busy() const {
   return true;
 }
 
+bool Stream::broken() const {
+  const cudaError_t state = cudaStreamQuery(get());
+  cudaGetLastError();
+  return state != cudaSuccess && state != cudaErrorNotReady;
+}
+
 Event::Event(Timing timing) {
   cudaEvent_t event = nullptr;
   TANDEM_CUDA_CALL(cudaEventCreateWithFlags(

@@ -24,6 +24,7 @@ class Stream {
   cudaStream_t get() const { return handle_.get(); }
   void synchronize() const;  // throws what failed on the device before
   bool busy() const;         // whether synchronize() would wait
+  bool broken() const;       // it would throw, now and ever after
 
  private:
   std::unique_ptr<std::remove_pointer_t<cudaStream_t>, Destroy<cudaStreamDestroy>> handle_;
