@@ -72,17 +72,29 @@ ExpertStreaming::ExpertStreaming(ops::Gpu& gpu, models::Decoder& decoder, const 
   }
 }
 
-void ExpertStreaming::begin(ops::Context& ctx, const EngineInfo& info) {
+void ExpertStreaming::begin(ops::Context& ctx, const EngineInfo& info,
+                            const std::function<bool(int layer)>& all_hot) {
+  if (from_ == 0) leave_out(all_hot);
   if (layers_.empty()) return;
   try {
     take_memory();
   } catch (const Error& error) {
     give_up();
-    if (from_ > 0) throw;
+    if (from_ > 0) throw Error("--stream_experts {}: {}", from_, error.what());
     log::warn("prompts' experts stay on the CPU: {}", error.what());
     return;
   }
   if (from_ == 0) choose(ctx, info);
+}
+
+void ExpertStreaming::leave_out(const std::function<bool(int layer)>& all_hot) {
+  const auto left_out = std::erase_if(layers_, [&](int layer) {
+    if (!all_hot(layer)) return false;
+    decoder_.stream_from(layer, moe::kNeverStreamed);
+    return true;
+  });
+  if (left_out == 0) return;
+  log::info("prompts copy no experts of {} layers: the GPU has them all", left_out);
 }
 
 void ExpertStreaming::take_memory() {

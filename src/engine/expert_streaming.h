@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -38,10 +39,13 @@ class ExpertStreaming {
   ExpertStreaming(ops::Gpu& gpu, models::Decoder& decoder, const Plan& plan, int64_t layer_bytes);
   // After loading: page-locks the weights, takes the buffers and, unless the plan has a number of
   // tokens, times each kind of layer once. Where memory cannot be had it logs that and leaves
-  // experts to the CPU; it throws Error where the plan has a number.
-  void begin(ops::Context& ctx, const EngineInfo& info);
+  // experts to the CPU; it throws Error where the plan has a number. all_hot: whether all experts
+  // of a layer have copies on the GPU; without a number those need no other way.
+  void begin(ops::Context& ctx, const EngineInfo& info,
+             const std::function<bool(int layer)>& all_hot);
 
  private:
+  void leave_out(const std::function<bool(int layer)>& all_hot);
   void take_memory();
   // The CPU computes all prompts.
   void give_up();

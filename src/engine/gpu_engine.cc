@@ -146,7 +146,7 @@ void GpuEngine::prepare_experts(const HotOptions& hot, int64_t hot_bytes) {
   if (hot_) hot_->fill(pool_);
   // Times the CPU beside hot experts, as it will work.
   const platform::ThreadPool::Burst burst(pool_);
-  streaming_.begin(context_, info_);
+  streaming_.begin(context_, info_, [&](int layer) { return hot_ && hot_->holds_all(layer); });
   if (hot_) hot_->forget();
 }
 

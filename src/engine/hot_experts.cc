@@ -108,6 +108,12 @@ void HotExperts::fill(platform::ThreadPool& pool) {
   statistics_.used_slots = choice_.used_slots();
 }
 
+bool HotExperts::holds_all(int layer) const {
+  const auto found = std::find(layers_.begin(), layers_.end(), layer);
+  if (found == layers_.end()) return false;
+  return choice_.slots(static_cast<int>(found - layers_.begin())) == choice_.experts();
+}
+
 void HotExperts::move(platform::ThreadPool& pool, int64_t tokens) {
   for (int64_t round = tokens / kTokensOfRound; round >= 0; --round) {
     while (moving_.size() < kMostMoving) {

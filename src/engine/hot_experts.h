@@ -36,6 +36,8 @@ class HotExperts {
   // After each step: counts it, and goes on with moving experts.
   void after_step(platform::ThreadPool& pool, int64_t tokens);
 
+  // Whether there are slots for all experts of the model's layer.
+  bool holds_all(int layer) const;
   const HotStatistics& statistics() const { return statistics_; }
 
  private:

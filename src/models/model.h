@@ -53,6 +53,9 @@ class Decoder {
   // tokens of a step that copies them (moe::ExpertLayer::stream_from; never until it is set).
   bool can_stream(int layer) const;
   void stream_from(int layer, int64_t tokens);
+  int64_t stream_from(int layer) const {
+    return layers_[static_cast<size_t>(layer)].ffn.experts.stream_from;
+  }
   // Of a step of these tokens the layer's feed-forward half alone, on their embeddings: to time it.
   void run_feed_forward(ops::Context& ctx, int layer, const int32_t* ids, int64_t tokens);
 
