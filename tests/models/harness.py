@@ -86,7 +86,17 @@ def evaluate(model, prompts, folder, generate=1, top=1, **flags):
     return lines
 
 
+# Of a sum of recorded probabilities: their logarithms have four decimals at least.
+ROUNDING = 1e-4
+
+
 def kl_divergence(recorded, ours):
-    """Sum of p (log p - log q) over the recorded tokens; both are lists of [id, log probability]."""
+    """The recorded distribution's KL divergence from ours, with the tokens that were recorded one by one and all others
+    as one, so that it is never negative; both are lists of [id, log probability], ours has all that are recorded."""
     ours = dict(map(tuple, ours))
-    return sum(math.exp(p) * (p - ours[token]) for token, p in recorded)
+    p = [math.exp(logprob) for _, logprob in recorded]
+    q = [math.exp(ours[token]) for token, _ in recorded]
+    if 1 - sum(p) > ROUNDING:
+        p, q = p + [1 - sum(p)], q + [max(1 - sum(q), 1e-12)]
+    # What is missing to 1, or too much, is rounding.
+    return sum(a / sum(p) * math.log((a / sum(p)) / (b / sum(q))) for a, b in zip(p, q, strict=True))
