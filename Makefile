@@ -44,11 +44,12 @@ test:  ## unit tests, then the API and model tests against the real program
 bench: build  ## measure the speed of the default model
 	@exec build/release/tandem bench --gguf_path $(MODEL) $(ARGS)
 
-asan:  ## unit tests and a short server run under AddressSanitizer
+asan:  ## unit tests, a short server run and a short soak under AddressSanitizer
 	@scripts/setup --tests
 	$(call compile,asan,tandem $(ASAN_ROOMS:=_test))
 	@$(FIXED_LAYOUT) ctest --preset asan -R $(call one_of,$(ASAN_ROOMS))
 	@$(FIXED_LAYOUT) .ci/server_smoke build/asan/tandem
+	@$(FIXED_LAYOUT) build/venv/bin/python tests/soak/soak.py --sanitized --requests 1500 --program build/asan/tandem
 
 tsan:  ## unit tests of the rooms with threads under ThreadSanitizer
 	@scripts/setup --tests
