@@ -47,8 +47,8 @@ def test_encodes_the_prompts(cases):
     assert [json.loads(line) for line in lines] == [case["ids"] for case in cases]
 
 
-def along_recorded_path(model, cases, folder):
-    """Our distribution at each position, with the recorded tokens before it.
+def along_recorded_path(model, cases, folder, **flags):
+    """Our distribution at each position, with the recorded tokens before it; flags: of harness.evaluate.
 
     Positions follow each other in one run as long as our best token is the recorded one; after a
     different token the next run starts behind the recorded one.
@@ -60,7 +60,7 @@ def along_recorded_path(model, cases, folder):
         if not open_cases:
             return found
         prompts = [cases[i]["ids"] + cases[i]["greedy"][:len(found[i])] for i in open_cases]
-        results = evaluate(model, prompts, folder, generate=POSITIONS, top=OUR_TOKENS, batch=4)
+        results = evaluate(model, prompts, folder, generate=POSITIONS, top=OUR_TOKENS, batch=4, **flags)
         for i, ours in zip(open_cases, results, strict=True):
             for token, logprobs in zip(ours["tokens"], ours["logprobs"], strict=True):
                 if len(found[i]) == lengths[i]:
