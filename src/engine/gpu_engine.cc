@@ -220,6 +220,7 @@ void GpuEngine::begin(const Batch& batch) {
   batch_ = batch;
   lay_out(batch);
   rows_ = padded_rows(batch);
+  sampler_->stage(batch_, outputs_);
   arrays_ = gpu_->begin_step(
       {.ids = batch.tokens, .sequences = sequences_, .output_rows = outputs_.tokens()}, rows_);
   // A profile times operators one by one.
@@ -227,7 +228,7 @@ void GpuEngine::begin(const Batch& batch) {
   if (host_works()) return;
   if (!replayed_) forward_batch();
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
-  sampler_->enqueue(batch_, outputs_, device_logits_);
+  sampler_->enqueue(device_logits_);
 }
 
 bool GpuEngine::running() { return !host_works() && gpu_->busy(); }
@@ -240,7 +241,7 @@ StepResult GpuEngine::finish() {
   }
   const Clock::time_point enqueued = Clock::now();
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
-  if (host_works()) sampler_->enqueue(batch_, outputs_, device_logits_);
+  if (host_works()) sampler_->enqueue(device_logits_);
   gpu_->wait();
   const Clock::time_point computed = Clock::now();
   if (hot_) hot_->after_step(pool_, std::ssize(batch_.tokens));

@@ -27,27 +27,33 @@ void GpuSampler::read(int32_t row) {
             reinterpret_cast<std::byte*>(to.data()));
 }
 
-void GpuSampler::enqueue(const Batch& batch, const OutputRows& outputs, const float* logits) {
-  logits_ = logits;
+void GpuSampler::stage(const Batch& batch, const OutputRows& outputs) {
   params_.clear();
-  bool any = false;
+  any_ = false;
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
     if (outputs.of_slices()[i] < 0) continue;
     const SequenceSlice& slice = batch.sequences[i];
-    any |= slice.sampling != nullptr;
+    any_ |= slice.sampling != nullptr;
     // A row that nobody samples is drawn from greedily, which costs least.
     params_.push_back(slice.sampling != nullptr ? sample_params(slice)
                                                 : ops::SampleParams{.temperature = 0.0F});
   }
   taken_.assign(params_.size(), 0);
-  if (any) gpu_.sample(logits, params_, taken_);
+  if (any_) gpu_.stage_sampling(params_, taken_);
   cpu_rows_.clear();
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
     const int32_t row = outputs.of_slices()[i];
     const bool on_cpu =
         row >= 0 && batch.sequences[i].sampling != nullptr && taken_[static_cast<size_t>(row)] == 0;
     cpu_rows_.push_back(on_cpu ? row : -1);
-    if (on_cpu) read(row);
+  }
+}
+
+void GpuSampler::enqueue(const float* logits) {
+  logits_ = logits;
+  if (any_) gpu_.sample(logits);
+  for (const int32_t row : cpu_rows_) {
+    if (row >= 0) read(row);
   }
 }
 

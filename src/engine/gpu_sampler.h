@@ -17,9 +17,11 @@ class GpuSampler {
   // Throws Error where its memory does not fit.
   GpuSampler(const EngineInfo& info, ops::Gpu& gpu, int threads);
 
-  // Behind the step's logits on the device, [B, V].
-  void enqueue(const Batch& batch, const OutputRows& outputs, const float* logits);
-  // After gpu.wait(). The result is valid until the next enqueue().
+  // Ahead of the step: what its slices ask for.
+  void stage(const Batch& batch, const OutputRows& outputs);
+  // Behind its logits on the device, [B, V].
+  void enqueue(const float* logits);
+  // After gpu.wait(). The result is valid until the next stage().
   StepResult finish(platform::ThreadPool& pool, const Batch& batch, const OutputRows& outputs);
 
   // A row of logits of the step that finished. [V]
@@ -34,6 +36,7 @@ class GpuSampler {
   Sampler on_cpu_;
   const float* logits_ = nullptr;          // [B, V] of the last step, on the device
   std::span<float> host_logits_;           // [B, V] page-locked; rows that were read
+  bool any_ = false;                       // of the step's slices samples
   std::vector<ops::SampleParams> params_;  // [B]
   std::vector<uint8_t> taken_;             // [B] whether the GPU samples the row
   std::vector<int32_t> cpu_rows_;          // [B] row of each slice that the CPU samples, else -1

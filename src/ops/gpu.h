@@ -212,11 +212,12 @@ class Gpu {
                                 const LatentProjections& in, Features out) = 0;
   // Memory for sampling from up to `rows` rows of `vocab` logits, at start.
   virtual void prepare_sampling(int rows, int vocab) = 0;
-  // As ops::sample, from each row of logits [B, V]: the same tokens. taken[i] = 0: row i's settings
-  // are beyond the kernels, and it is not sampled. sampled() gives the others' after wait(); it is
-  // valid until the next call.
-  virtual void sample(const float* logits, std::span<const SampleParams> rows,
-                      std::span<uint8_t> taken) = 0;
+  // As ops::sample, from each row of logits [B, V]: the same tokens, in two calls. The first
+  // uploads the rows' settings; before what computes the logits, it costs the step nothing.
+  // taken[i] = 0: row i's settings are beyond the kernels, and it is not sampled. sampled() gives
+  // the others' after wait(); it is valid until the next call.
+  virtual void stage_sampling(std::span<const SampleParams> rows, std::span<uint8_t> taken) = 0;
+  virtual void sample(const float* logits) = 0;
   virtual SampleResult sampled(int row) = 0;
   virtual void route(const GpuRouting& routing) = 0;
   virtual void experts(Workspace& workspace, const GpuExperts& experts) = 0;

@@ -88,9 +88,10 @@ class FakeGpu : public ops::Gpu {
     unexpected();
   }
   void prepare_sampling(int, int) override { unexpected(); }
-  void sample(const float*, std::span<const ops::SampleParams>, std::span<uint8_t>) override {
+  void stage_sampling(std::span<const ops::SampleParams>, std::span<uint8_t>) override {
     unexpected();
   }
+  void sample(const float*) override { unexpected(); }
   ops::SampleResult sampled(int) override { unexpected(); }
   void route(const ops::GpuRouting&) override { unexpected(); }
   void experts(Workspace&, const ops::GpuExperts&) override { unexpected(); }

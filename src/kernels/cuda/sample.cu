@@ -171,10 +171,8 @@ __device__ bool is_plain(const SampleRow& set) {
 
 constexpr int kChunk = 8 * kThreads;  // tokens of one of those blocks
 
-__global__ void __launch_bounds__(kThreads) best_kernel(SampleParams p) {
-  begin();
-  __shared__ Shared s;
-  if (!is_plain(p.rows[blockIdx.y])) return;
+// The block's chunk of its row, into the row's state.
+__device__ void add_best(const SampleParams& p, Shared& s) {
   const int first = static_cast<int>(blockIdx.x) * kChunk;
   uint64_t best = 0;
   for_each_token(p.logits + blockIdx.y * p.logits_stride + first, min(kChunk, p.vocab - first),
@@ -186,6 +184,26 @@ __global__ void __launch_bounds__(kThreads) best_kernel(SampleParams p) {
   if (threadIdx.x == 0) {
     atomicMax(reinterpret_cast<unsigned long long*>(&p.states[blockIdx.y].best), best);
   }
+}
+
+__global__ void __launch_bounds__(kThreads) best_kernel(SampleParams p) {
+  begin();
+  __shared__ Shared s;
+  if (is_plain(p.rows[blockIdx.y])) add_best(p, s);
+}
+
+// Greedy rows alone: the block of a row that is done last has its token.
+__global__ void __launch_bounds__(kThreads) greedy_kernel(SampleParams p) {
+  begin();
+  __shared__ Shared s;
+  add_best(p, s);
+  if (threadIdx.x != 0) return;
+  SampleState& state = p.states[blockIdx.y];
+  __threadfence();
+  if (atomicAdd(&state.blocks, 1U) + 1 < gridDim.x) return;
+  const uint64_t best = atomicExch(reinterpret_cast<unsigned long long*>(&state.best), 0ULL);
+  state.blocks = 0;
+  p.out[blockIdx.y].token = static_cast<int32_t>(index_of_pair(best));
 }
 
 __global__ void __launch_bounds__(kThreads) bins_kernel(SampleParams p) {
@@ -266,6 +284,7 @@ void sample(const SampleParams& p, cudaStream_t stream) {
   if (p.count == 0) return;
   const dim3 chunks(static_cast<unsigned>((p.vocab + kChunk - 1) / kChunk),
                     static_cast<unsigned>(p.count));
+  if (p.only_best) return launch("sample", greedy_kernel, chunks, kThreads, stream, p);
   launch("sample", best_kernel, chunks, kThreads, stream, p);
   launch("sample", bins_kernel, chunks, kThreads, stream, p);
   launch("sample", sample_kernel, static_cast<unsigned>(p.count), kThreads, stream, p);

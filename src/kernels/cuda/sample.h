@@ -37,6 +37,8 @@ struct SampleRow {
   int32_t bias_begin = 0, bias_end = 0;
   int32_t banned_begin = 0, banned_end = 0;
   int32_t history_begin = 0, history_end = 0;
+
+  bool operator==(const SampleRow&) const = default;
 };
 
 struct SampledRow {
@@ -50,6 +52,7 @@ struct SampledRow {
 inline constexpr int kSampleBins = 2048;
 struct SampleState {
   uint64_t best;
+  uint32_t blocks;  // that have added theirs to it
   uint64_t weights[kSampleBins];
   uint32_t counts[kSampleBins];
 };
@@ -66,6 +69,8 @@ struct SampleParams {
   SampledRow* out;            // [B]
   int vocab;                  // V, at most 2^22
   int count;                  // B
+  // All rows are greedy and take their logits as they are, without log probabilities.
+  bool only_best = false;
 };
 void sample(const SampleParams& params, cudaStream_t stream);
 

@@ -293,10 +293,10 @@ class CudaGpu : public Gpu {
   }
 
   void prepare_sampling(int rows, int vocab) override { sampling_.emplace(rows, vocab); }
-  void sample(const float* logits, std::span<const SampleParams> rows,
-              std::span<uint8_t> taken) override {
-    sampling_->sample(logits, rows, taken, stream());
+  void stage_sampling(std::span<const SampleParams> rows, std::span<uint8_t> taken) override {
+    sampling_->stage(rows, taken, stream());
   }
+  void sample(const float* logits) override { sampling_->sample(logits, stream()); }
   SampleResult sampled(int row) override { return sampling_->result(row); }
 
   void route(const GpuRouting& r) override {

@@ -32,7 +32,6 @@ SamplingOnDevice::SamplingOnDevice(int rows, int vocab)
       staged_(bytes_),
       results_(static_cast<size_t>(rows) * sizeof(cuda::SampledRow)),
       device_(bytes_),
-      device_results_(results_.bytes()),
       work_(static_cast<size_t>(rows) * ((static_cast<size_t>(vocab) + 3) / 4 * 4) * sizeof(float)),
       states_(static_cast<size_t>(rows) * sizeof(cuda::SampleState)),
       seen_(static_cast<size_t>(vocab)),
@@ -108,16 +107,19 @@ bool SamplingOnDevice::add_history(const SampleParams& params, cuda::SampleRow& 
   return true;
 }
 
-void SamplingOnDevice::sample(const float* logits, std::span<const SampleParams> rows,
-                              std::span<uint8_t> taken, cudaStream_t stream) {
+void SamplingOnDevice::stage(std::span<const SampleParams> rows, std::span<uint8_t> taken,
+                             cudaStream_t stream) {
   TANDEM_CHECK(rows.size() <= rows_.room && taken.size() == rows.size(), "{} rows of {}",
                rows.size(), rows_.room);
   biases_.used = banned_.used = history_.used = 0;
+  bool changed = rows_.used != static_cast<int32_t>(rows.size());
   rows_.used = static_cast<int32_t>(rows.size());
+  only_best_ = true;
   for (size_t i = 0; i < rows.size(); ++i) {
     const SampleParams& p = rows[i];
-    cuda::SampleRow row = {.seed = p.seed,
-                           .position = p.position,
+    const bool draws = p.temperature > 0.0F;
+    cuda::SampleRow row = {.seed = draws ? p.seed : 0,
+                           .position = draws ? p.position : 0,
                            .temperature = p.temperature,
                            .top_k = p.top_k,
                            .top_p = p.top_p,
@@ -128,13 +130,22 @@ void SamplingOnDevice::sample(const float* logits, std::span<const SampleParams>
                            .top_logprobs = p.top_logprobs};
     const bool fits = add_biases(p, row) && add_banned(p, row) && add_history(p, row);
     taken[i] = fits ? 1 : 0;
+    const bool as_it_is = row.bias_begin == row.bias_end && row.banned_begin == row.banned_end &&
+                          !has_penalties(p) && p.top_logprobs < 0;
+    only_best_ &= !fits || (!draws && as_it_is);
     wanted_[i] = p.top_logprobs;
-    on_host(rows_)[i] = fits ? row : cuda::SampleRow{};
+    if (!fits) row = {};
+    changed |= row != on_host(rows_)[i];
+    on_host(rows_)[i] = row;
   }
-  upload(rows_, stream);
+  // Those of greedy rows are the same from step to step.
+  if (changed) upload(rows_, stream);
   upload(biases_, stream);
   upload(banned_, stream);
   upload(history_, stream);
+}
+
+void SamplingOnDevice::sample(const float* logits, cudaStream_t stream) const {
   cuda::sample({.logits = logits,
                 .logits_stride = vocab_,
                 .rows = on_device(rows_),
@@ -143,13 +154,11 @@ void SamplingOnDevice::sample(const float* logits, std::span<const SampleParams>
                 .history = on_device(history_),
                 .work = work_.as<float>(),
                 .states = states_.as<cuda::SampleState>(),
-                .out = device_results_.as<cuda::SampledRow>(),
+                .out = reinterpret_cast<cuda::SampledRow*>(results_.device()),
                 .vocab = vocab_,
-                .count = rows_.used},
+                .count = rows_.used,
+                .only_best = only_best_},
                stream);
-  TANDEM_CUDA_CALL(cudaMemcpyAsync(results_.data(), device_results_.data(),
-                                   rows.size() * sizeof(cuda::SampledRow), cudaMemcpyDeviceToHost,
-                                   stream));
 }
 
 SampleResult SamplingOnDevice::result(int row) {

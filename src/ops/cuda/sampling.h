@@ -1,5 +1,6 @@
-// Sampling of a step's rows on the device: their settings go up in one copy, tokens come back in
-// another. Rows whose lists the kernels do not take are left to the caller.
+// Sampling of a step's rows on the device: their settings go up in one copy ahead of the step,
+// and the kernels write tokens to page-locked memory, so that no copy stands behind the logits.
+// Rows whose lists the kernels do not take are left to the caller.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +19,11 @@ class SamplingOnDevice {
  public:
   SamplingOnDevice(int rows, int vocab);
 
-  // Enqueues one draw a row of logits [B, V]; taken[i] = 0 where row i is the caller's. The call
-  // before must be over.
-  void sample(const float* logits, std::span<const SampleParams> rows, std::span<uint8_t> taken,
-              cudaStream_t stream);
+  // Enqueues the upload of the rows' settings; taken[i] = 0 where row i is the caller's. What was
+  // enqueued for the rows before must be over.
+  void stage(std::span<const SampleParams> rows, std::span<uint8_t> taken, cudaStream_t stream);
+  // Enqueues one draw for each row staged from logits [B, V].
+  void sample(const float* logits, cudaStream_t stream) const;
   // Of a row that was taken, once the stream has come so far; valid until the next call.
   SampleResult result(int row);
 
@@ -53,12 +55,13 @@ class SamplingOnDevice {
 
   int vocab_;
   size_t bytes_ = 0;
+  bool only_best_ = false;  // of the rows staged, cuda::SampleParams::only_best
   List<cuda::SampleRow> rows_;
   List<cuda::TokenBias> biases_;
   List<int32_t> banned_;
   List<cuda::TokenCount> history_;
   platform::cuda::PinnedMemory staged_, results_;
-  platform::cuda::DeviceMemory device_, device_results_, work_, states_;
+  platform::cuda::DeviceMemory device_, work_, states_;
   std::vector<uint16_t> seen_;  // [V] as in the CPU's sampler; zeros between calls
   std::vector<int> wanted_;     // [B] log probabilities of each row, as asked for
   std::vector<TokenLogprob> top_;

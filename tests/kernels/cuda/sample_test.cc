@@ -1,6 +1,7 @@
 // Sampling on the device against the CPU's: the same token for the same logits, seed and position.
 #include "kernels/cuda/sample.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -86,10 +87,20 @@ class DeviceSampling : public testing::DeviceTest {
             .states = states.data(),
             .out = out.data(),
             .vocab = vocab,
-            .count = static_cast<int>(rows.size())},
+            .count = static_cast<int>(rows.size()),
+            .only_best = only_best(settings)},
            stream());
     outcome.device = out.host();
     return outcome;
+  }
+
+  // What the engine's rows tell of theirs.
+  static bool only_best(const std::vector<ops::SampleParams>& settings) {
+    return std::all_of(settings.begin(), settings.end(), [](const ops::SampleParams& s) {
+      return s.temperature == 0.0F && s.logit_bias.empty() && s.banned.empty() &&
+             s.repetition_penalty == 1.0F && s.frequency_penalty == 0.0F &&
+             s.presence_penalty == 0.0F && s.top_logprobs < 0;
+    });
   }
 
   // `count` draws with seeds and positions of their own.
@@ -239,6 +250,40 @@ TEST_F(DeviceSampling, ReplaysWithOtherSettings) {
   }
 }
 
+// One kernel, whose blocks leave zeros to the next call: of more rows and other logits here, on the
+// same states.
+TEST_F(DeviceSampling, GreedyRowsAloneAgainAndAgain) {
+  const int vocab = 50000, most = 5;
+  DeviceVector<SampleRow> rows{std::vector<SampleRow>(most)};
+  DeviceVector<SampledRow> out(most);
+  DeviceVector<SampleState> states(most);
+  for (int call = 0; call < 12; ++call) {
+    const int count = 1 + call % most;
+    const auto logits = random_floats(static_cast<size_t>(count) * vocab, 70 + call, 2.0F);
+    DeviceVector<float> device_logits(logits);
+    sample({.logits = device_logits.data(),
+            .logits_stride = vocab,
+            .rows = rows.data(),
+            .biases = nullptr,
+            .banned = nullptr,
+            .history = nullptr,
+            .work = nullptr,
+            .states = states.data(),
+            .out = out.data(),
+            .vocab = vocab,
+            .count = count,
+            .only_best = true},
+           stream());
+    const std::vector<SampledRow> sampled = out.host();
+    for (int row = 0; row < count; ++row) {
+      const auto begin = logits.begin() + int64_t{row} * vocab;
+      EXPECT_EQ(sampled[static_cast<size_t>(row)].token,
+                std::max_element(begin, begin + vocab) - begin)
+          << call << " " << row;
+    }
+  }
+}
+
 TEST_F(DeviceSampling, DISABLED_Speed) {
   using platform::cuda::Event;
   const int vocab = 151936;
@@ -270,7 +315,8 @@ TEST_F(DeviceSampling, DISABLED_Speed) {
                   .states = states.data(),
                   .out = out.data(),
                   .vocab = vocab,
-                  .count = count},
+                  .count = count,
+                  .only_best = setting.temperature == 0.0F && setting.top_logprobs < 0},
                  on);
         }
       });
