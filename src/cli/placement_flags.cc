@@ -77,7 +77,9 @@ void add_device_options(CLI::App& verb, engine::Options& options) {
       ->take_all()
       ->allow_extra_args(false);
   verb.add_option("--n-gpu-layers,--n_gpu_layers", wishes.gpu_layers,
-                  "0: the CPU alone; more than the model has layers: all on the GPU (-ngl)")
+                  "the last so many layers on the GPU, the others on the CPU; the output counts as "
+                  "the last, so 0 is the CPU alone, more than the model has layers all on the GPU "
+                  "(-ngl)")
       ->check(CLI::Range(0, models::PlacementWishes::kAllLayers))
       ->default_str("");
   verb.add_option(flag("optimize_config_path"), wishes.rule_file,

@@ -1,6 +1,8 @@
 // `tandem plan`: where a model's weights would go, what memory that takes, and how fast it would
 // be, before anything is loaded.
+#include <algorithm>
 #include <cstdio>
+#include <functional>
 
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
@@ -61,7 +63,7 @@ std::vector<Alternative> alternatives(const engine::Planned& planned, int64_t ho
   list.front().fits = fits(planned.plan, request, host_bytes);
   const auto add = [&](engine::Plan plan) {
     for (const Alternative& known : list) {
-      if (known.plan.on_gpu == plan.on_gpu &&
+      if (known.plan.on_gpu == plan.on_gpu && known.plan.cpu_layers == plan.cpu_layers &&
           known.plan.expert_layers_on_gpu == plan.expert_layers_on_gpu) {
         return;
       }
@@ -70,7 +72,9 @@ std::vector<Alternative> alternatives(const engine::Planned& planned, int64_t ho
     list.push_back({plan.summary(), std::move(plan), fit});
   };
   if (request.gpu_bytes) {
-    const int layers = list.front().plan.expert_layers;
+    const auto layers = static_cast<int>(
+        std::count_if(model.layers.begin(), model.layers.end(),
+                      [](const engine::LayerSizes& layer) { return layer.experts_bytes > 0; }));
     add(engine::plan_with_experts(model, request, layers));
     if (layers > 0) add(engine::plan_with_experts(model, request, layers / 2));
     add(engine::plan_with_experts(model, request, 0));
@@ -132,22 +136,25 @@ void print_memory(const char* side, const engine::MemoryUse& use, int64_t availa
               gb(available));
 }
 
-// Runs of layers whose experts are on the same side: "layers 1-12: CPU".
-std::string experts_by_layer(const engine::ModelSizes& model, const engine::Plan& plan) {
+// Runs of layers with the same side: "layers 1-12: CPU".
+std::string by_layer(size_t layers, const std::function<std::string_view(size_t layer)>& side) {
   std::string text;
-  const auto side = [&](size_t i) {
-    if (model.layers[i].experts_bytes == 0) return "none";
-    return plan.on_gpu && plan.experts[i] == Device::kCuda ? "GPU" : "CPU";
-  };
-  for (size_t begin = 0; begin < model.layers.size();) {
+  for (size_t begin = 0; begin < layers;) {
     size_t end = begin + 1;
-    while (end < model.layers.size() && std::string_view(side(end)) == side(begin)) ++end;
+    while (end < layers && side(end) == side(begin)) ++end;
     const std::string range =
         end - begin == 1 ? std::to_string(begin) : fmt::format("{}-{}", begin, end - 1);
     text += fmt::format("{}layers {}: {}", text.empty() ? "" : ", ", range, side(begin));
     begin = end;
   }
   return text;
+}
+
+std::string experts_by_layer(const engine::ModelSizes& model, const engine::Plan& plan) {
+  return by_layer(model.layers.size(), [&](size_t i) {
+    if (model.layers[i].experts_bytes == 0) return "none";
+    return plan.on_gpu && plan.experts[i] == Device::kCuda ? "GPU" : "CPU";
+  });
 }
 
 struct Report {
@@ -186,6 +193,12 @@ void print_table(const Report& r) {
   for (const std::string& note : r.planned.request.fixed.notes) {
     std::printf("note: %s\n", note.c_str());
   }
+  if (plan.cpu_layers > 0) {
+    const auto first = static_cast<size_t>(plan.cpu_layers);
+    std::printf("embedding: CPU, %s, output: GPU\n", by_layer(model.layers.size(), [&](size_t i) {
+                                                       return i < first ? "CPU" : "GPU";
+                                                     }).c_str());
+  }
   if (model.experts > 0) {
     std::printf("experts: %s\n", experts_by_layer(model, plan).c_str());
     if (plan.streams()) {
@@ -222,6 +235,7 @@ json::object to_json(const engine::MemoryUse& use) {
 }
 
 json::object to_json(const Report& r, const Alternative& a) {
+  const auto layers = static_cast<int>(r.planned.sizes.layers.size());
   json::array experts, lines;
   for (size_t i = 0; i < a.plan.experts.size(); ++i) {
     const bool none = r.planned.sizes.layers[i].experts_bytes == 0;
@@ -241,6 +255,7 @@ json::object to_json(const Report& r, const Alternative& a) {
                       {"reason", a.plan.reason},
                       {"fits", a.fits},
                       {"device", a.plan.on_gpu ? "cuda" : "cpu"},
+                      {"cpu_layers", a.plan.on_gpu ? a.plan.cpu_layers : layers},
                       {"cache_tokens", a.plan.cache_tokens},
                       {"streams", a.plan.streams()},
                       {"experts", std::move(experts)},

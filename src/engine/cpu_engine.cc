@@ -32,8 +32,8 @@ void require_memory(const models::Decoder& decoder, const ops::KvLayer& form,
 size_t sized_workspace(const models::Decoder& decoder, const Options& options,
                        const EngineInfo& info, int threads) {
   const ops::KvLayer form = cache_form(decoder, options, Device::kCpu);
-  const size_t bytes =
-      decoder.workspace_bytes(info.max_step_tokens, info.max_step_sequences, form, threads);
+  const size_t bytes = decoder.workspace_bytes(info.max_step_tokens, info.max_step_sequences, form,
+                                               threads, decoder.all_layers());
   require_memory(decoder, form, info, bytes, options.other_memory_bytes);
   return bytes;
 }
@@ -50,13 +50,11 @@ CpuEngine::CpuEngine(const gguf::File& file, const Options& options)
       cache_(cache_form(*decoder_, options, Device::kCpu), decoder_->config().layers,
              info_.num_pages),
       context_{pool_, cpu::select(options.cpu_isa), workspace_},
+      places_(info_),
       outputs_(info_),
       sampler_(info_, pool_.size()) {
-  const auto tokens = static_cast<size_t>(info_.max_step_tokens);
   const auto sequences = static_cast<size_t>(info_.max_step_sequences);
   const auto vocab = static_cast<size_t>(info_.vocab_size);
-  positions_.resize(tokens);
-  pages_.resize(tokens);
   logits_.resize(sequences * vocab);
 }
 
@@ -65,14 +63,11 @@ models::ForwardBatch CpuEngine::lay_out(const Batch& batch) {
   int32_t token = 0;
   for (const SequenceSlice& slice : batch.sequences) {
     check_slice(slice, info_);
-    for (int32_t i = 0; i < slice.num_tokens; ++i, ++token) {
-      positions_[static_cast<size_t>(token)] = slice.position + i;
-      pages_[static_cast<size_t>(token)] = slice.pages.data();
-    }
+    token += slice.num_tokens;
     outputs_.add(slice, token - 1);
   }
   return {.ids = batch.tokens.data(),
-          .where = {.tokens = token, .positions = positions_.data(), .pages = pages_.data()},
+          .where = places_.lay_out(batch),
           .output_rows = outputs_.tokens().data(),
           .outputs = static_cast<int64_t>(outputs_.tokens().size()),
           .logits = logits_.data()};

@@ -8,6 +8,7 @@
 #include "engine/load.h"
 #include "engine/output_rows.h"
 #include "engine/sampler.h"
+#include "engine/token_places.h"
 #include "models/model.h"
 #include "ops/context.h"
 #include "platform/thread_pool.h"
@@ -38,7 +39,7 @@ class CpuEngine : public LocalEngine {
   void profile_into(ops::Profile* profile) override { context_.profile = profile; }
 
  private:
-  // Lays the batch out for the decoder: positions and pages of each token, the rows to sample from.
+  // Lays the batch out for the decoder: each token's place, the rows to sample from.
   models::ForwardBatch lay_out(const Batch& batch);
 
   platform::ThreadPool pool_;
@@ -48,8 +49,7 @@ class CpuEngine : public LocalEngine {
   KvCache cache_;
   ops::Context context_;
 
-  std::vector<int32_t> positions_;     // [T]
-  std::vector<const int32_t*> pages_;  // [T] page list of the token's sequence
+  TokenPlaces places_;
   OutputRows outputs_;
   Batch batch_;                // of the step begun
   std::vector<float> logits_;  // [B, V]

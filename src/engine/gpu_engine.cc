@@ -5,10 +5,9 @@
 #include <numeric>
 #include <optional>
 
-#include "base/error.h"
+#include "engine/gpu_requirements.h"
 #include "engine/kv_cache.h"
 #include "engine/sizes.h"
-#include "platform/topology.h"
 
 namespace tandem::engine {
 namespace {
@@ -31,49 +30,24 @@ std::span<std::byte> take(ops::Gpu& gpu, size_t bytes, const char* purpose) {
   return {gpu.allocate(static_cast<int64_t>(bytes), purpose), bytes};
 }
 
-std::vector<ops::KvLayer> allocate_cache(ops::Gpu& gpu, ops::KvLayer form, int layers, int pages) {
+std::unique_ptr<LeadingLayers> make_leading(models::Decoder& decoder, ops::Gpu& gpu,
+                                            const Plan& plan, const Options& options,
+                                            const EngineInfo& info) {
+  if (plan.cpu_layers == 0) return nullptr;
+  return std::make_unique<LeadingLayers>(decoder, plan.cpu_layers, gpu,
+                                         cache_form(decoder, options, Device::kCpu), info);
+}
+
+// That of the leading layers, then that of the others.
+std::vector<ops::KvLayer> allocate_cache(ops::Gpu& gpu, const LeadingLayers* leading,
+                                         ops::KvLayer form, int layers, int pages) {
   std::vector<ops::KvLayer> cache;
-  for (int i = 0; i < layers; ++i) {
+  if (leading != nullptr) cache.assign(leading->cache().begin(), leading->cache().end());
+  for (int i = static_cast<int>(cache.size()); i < layers; ++i) {
     form.data = gpu.allocate(form.page_bytes * pages, "the KV cache");
     cache.push_back(form);
   }
   return cache;
-}
-
-// work: scratch, and what experts are handed on in.
-void require_host_memory(const models::Decoder& decoder, int64_t work, const Options& options) {
-  constexpr int64_t kMib = int64_t{1} << 20;
-  const int64_t weights = decoder.weight_memory_bytes();
-  const int64_t available = platform::read_topology().available_bytes;
-  if (weights + work + options.other_memory_bytes <= available) return;
-  throw Error(
-      "not enough memory: routed experts {} MiB, working memory {} MiB, --host_cache_gb {} MiB, {} "
-      "MiB are available; take a smaller model, fewer bits a weight or a smaller --chunk_size",
-      weights / kMib, work / kMib, options.other_memory_bytes / kMib, available / kMib);
-}
-
-// Whether a layer of experts has them there. [L]; leading dense layers have none.
-bool some_on(Device device, const models::MoeConfig& moe, const std::vector<Device>& experts) {
-  const auto first =
-      experts.begin() + std::min<std::ptrdiff_t>(moe.leading_dense_layers, std::ssize(experts));
-  return std::find(first, experts.end(), device) != experts.end();
-}
-
-// A deferred sum is added with the next layer's experts, so all layers' have to be in host memory.
-void require_deferrable(const models::MoeConfig& moe, const std::vector<Device>& experts,
-                        const Options& options) {
-  const int used = moe.routing.used;
-  const int deferred = options.defer_experts;
-  if (deferred == 0) return;
-  if (used == 0) throw Error("--defer_experts {}: the model has no routed experts", deferred);
-  if (some_on(Device::kCuda, moe, experts)) {
-    throw Error("--defer_experts {}: routed experts are on the GPU; keep them off with --cpu_moe",
-                deferred);
-  }
-  if (deferred >= used) {
-    throw Error("--defer_experts {}: a token has {} experts, one at least is not deferred",
-                deferred, used);
-  }
 }
 
 }  // namespace
@@ -82,37 +56,59 @@ GpuEngine::GpuEngine(const gguf::File& file, const Options& options, std::unique
                      const Plan& plan)
     : gpu_(std::move(gpu)),
       pool_({.threads = options.threads, .pin = true, .numa = options.numa}),
-      decoder_(models::create_decoder(
-          file, std::max(options.max_step_tokens, options.max_step_sequences),
-          {.gpu = gpu_.get(), .experts = plan.experts, .nodes = pool_.nodes()})),
+      decoder_(models::create_decoder(file,
+                                      std::max(options.max_step_tokens, options.max_step_sequences),
+                                      {.gpu = gpu_.get(),
+                                       .cpu_layers = plan.cpu_layers,
+                                       .experts = plan.experts,
+                                       .nodes = pool_.nodes()})),
       streaming_(*gpu_, *decoder_, plan, largest_expert_layer_bytes(file)),
       form_(cache_form(*decoder_, options, Device::kCuda)),
-      info_(make_info(*decoder_, options, Device::kCuda)),
+      info_(make_info(*decoder_, options, Device::kCuda, plan.cpu_layers)),
+      leading_(make_leading(*decoder_, *gpu_, plan, options, info_)),
       workspace_(take(*gpu_,
                       decoder_->workspace_bytes(info_.max_step_tokens, info_.max_step_sequences,
-                                                form_, pool_.size()),
+                                                form_, pool_.size(), gpu_layers()),
                       "working memory")),
-      host_workspace_(std::max<size_t>(
-          decoder_->host_workspace_bytes(info_.max_step_tokens, pool_.size()), 64)),
-      cache_(allocate_cache(*gpu_, form_, decoder_->config().layers, info_.num_pages)),
+      host_workspace_(host_workspace_bytes(options)),
+      cache_(
+          allocate_cache(*gpu_, leading_.get(), form_, decoder_->config().layers, info_.num_pages)),
       context_{.pool = pool_,
                .cpu = cpu::select(options.cpu_isa),
                .workspace = workspace_,
                .gpu = gpu_.get(),
                .host_workspace = &host_workspace_},
+      host_context_{.pool = pool_, .cpu = context_.cpu, .workspace = host_workspace_},
       graph_rows_(graph_rows(info_.max_step_sequences)),
       outputs_(info_) {
-  require_deferrable(decoder_->config().moe, plan.experts, options);
+  require_deferrable(decoder_->config().moe, plan, options);
   const ops::GpuSizes sizes = gpu_sizes(plan, options);
-  require_host_memory(
-      *decoder_, ops::Gpu::hand_off_bytes(sizes) + static_cast<int64_t>(host_workspace_.capacity()),
-      options);
+  require_host_memory(*decoder_,
+                      ops::Gpu::hand_off_bytes(sizes) +
+                          static_cast<int64_t>(host_workspace_.capacity()) +
+                          (leading_ ? leading_->memory_bytes() : 0),
+                      options);
   const auto logits =
       static_cast<size_t>(info_.max_step_sequences) * static_cast<size_t>(info_.vocab_size);
   device_logits_ = reinterpret_cast<float*>(take(*gpu_, logits * sizeof(float), "logits").data());
   sampler_ = std::make_unique<GpuSampler>(info_, *gpu_, pool_.size());
   gpu_->prepare(sizes);
   sequences_.reserve(static_cast<size_t>(info_.max_step_sequences));
+}
+
+models::LayerRange GpuEngine::gpu_layers() const {
+  return {leading_ ? leading_->count() : 0, decoder_->all_layers().end};
+}
+
+// One side's layers are over when the other's experts begin.
+size_t GpuEngine::host_workspace_bytes(const Options& options) const {
+  size_t bytes = decoder_->host_workspace_bytes(info_.max_step_tokens, pool_.size());
+  if (leading_) {
+    bytes = std::max(bytes, decoder_->workspace_bytes(info_.max_step_tokens, 0,
+                                                      cache_form(*decoder_, options, Device::kCpu),
+                                                      pool_.size(), {0, leading_->count()}));
+  }
+  return std::max<size_t>(bytes, 64);
 }
 
 ops::GpuSizes GpuEngine::gpu_sizes(const Plan& plan, const Options& options) const {
@@ -126,7 +122,7 @@ ops::GpuSizes GpuEngine::gpu_sizes(const Plan& plan, const Options& options) con
           .max_sequences = info_.max_step_sequences,
           .max_pages = static_cast<int>(most_pages),
           .host_expert_width = decoder_->config().hidden,
-          .host_experts_used = some_on(Device::kCpu, decoder_->config().moe, plan.experts)
+          .host_experts_used = some_experts_on(Device::kCpu, decoder_->config().moe, plan)
                                    ? decoder_->config().moe.routing.used
                                    : 0,
           .deferred_experts = options.defer_experts};
@@ -171,8 +167,9 @@ void GpuEngine::forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_
                      .where = {.tokens = tokens, .positions = arrays.positions, .pages = nullptr},
                      .output_rows = arrays.output_rows,
                      .outputs = outputs,
-                     .logits = device_logits_},
-                    cache_);
+                     .logits = device_logits_,
+                     .residual = leading_ ? leading_->activations() : nullptr},
+                    cache_, gpu_layers());
 }
 
 // A step of each size runs once before it is captured, on tokens that are stored nowhere that
@@ -212,8 +209,14 @@ void GpuEngine::forward_batch() {
   rows_ == 0 ? forward(arrays_, tokens, outputs) : forward(arrays_, rows_, rows_);
 }
 
+// A profile times operators one by one.
+void GpuEngine::launch() {
+  replayed_ = rows_ != 0 && context_.profile == nullptr && gpu_->replay(rows_);
+}
+
 // Where the CPU computes a part, finish() enqueues all but a replay: operators would wait for the
-// GPU in between, and the first launch of a kernel for a GPU that waits for the CPU.
+// GPU in between, and the first launch of a kernel for a GPU that waits for the CPU. A replay too,
+// where layers on the CPU come before it.
 void GpuEngine::begin(const Batch& batch) {
   begun_ = Clock::now();
   check_batch(batch, info_);
@@ -223,8 +226,8 @@ void GpuEngine::begin(const Batch& batch) {
   sampler_->stage(batch_, outputs_);
   arrays_ = gpu_->begin_step(
       {.ids = batch.tokens, .sequences = sequences_, .output_rows = outputs_.tokens()}, rows_);
-  // A profile times operators one by one.
-  replayed_ = rows_ != 0 && context_.profile == nullptr && gpu_->replay(rows_);
+  if (leading_) return;
+  launch();
   if (host_works()) return;
   if (!replayed_) forward_batch();
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
@@ -235,10 +238,12 @@ bool GpuEngine::running() { return !host_works() && gpu_->busy(); }
 
 StepResult GpuEngine::finish() {
   std::optional<platform::ThreadPool::Burst> burst;
-  if (host_works()) {
-    burst.emplace(pool_);
-    replayed_ ? gpu_->work_off() : forward_batch();
-  }
+  if (host_works()) burst.emplace(pool_);
+  const Clock::time_point entered = Clock::now();
+  if (leading_) leading_->run(host_context_, batch_, rows_);
+  const Clock::time_point led = Clock::now();
+  if (leading_) launch();
+  if (host_works()) replayed_ ? gpu_->work_off() : forward_batch();
   const Clock::time_point enqueued = Clock::now();
   const ops::Profile::Scope timed(context_.profile, ops::Op::kSample);
   if (host_works()) sampler_->enqueue(device_logits_);
@@ -249,7 +254,8 @@ StepResult GpuEngine::finish() {
   sides_.reset();
   if (replayed_) {
     const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
-    sides_ = step_sides(gpu_->host_times(), {.answering = seconds(enqueued - begun_),
+    sides_ = step_sides(gpu_->host_times(), {.leading = leading_ ? seconds(led - entered) : 0.0,
+                                             .answering = seconds(enqueued - begun_),
                                              .waiting = seconds(computed - enqueued),
                                              .finishing = seconds(Clock::now() - computed)});
   }
@@ -285,6 +291,7 @@ void GpuEngine::copy_page(int32_t from, int32_t to) {
 
 void GpuEngine::profile_into(ops::Profile* profile) {
   context_.profile = profile;
+  host_context_.profile = profile;
   if (profile != nullptr) profile->settle_by([this] { gpu_->wait(); });
 }
 

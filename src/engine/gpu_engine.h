@@ -1,5 +1,6 @@
 // The engine with activations and cache on a GPU: one forward over the flat batch, enqueued on a
-// stream, and sampling behind it; routed experts there too or, in host memory, on the CPU.
+// stream, and sampling behind it; routed experts there too or, in host memory, on the CPU, and so
+// the first layers as a whole.
 #pragma once
 
 #include <chrono>
@@ -9,6 +10,7 @@
 #include "engine/expert_streaming.h"
 #include "engine/gpu_sampler.h"
 #include "engine/hot_experts.h"
+#include "engine/leading_layers.h"
 #include "engine/load.h"
 #include "engine/output_rows.h"
 #include "models/model.h"
@@ -54,11 +56,15 @@ class GpuEngine : public LocalEngine {
   using Clock = std::chrono::steady_clock;
 
   ops::GpuSizes gpu_sizes(const Plan& plan, const Options& options) const;
+  models::LayerRange gpu_layers() const;
+  size_t host_workspace_bytes(const Options& options) const;
   void lay_out(const Batch& batch);
   // Enqueues the model over what begin_step() uploaded.
   void forward(const ops::GpuStepArrays& arrays, int64_t tokens, int64_t outputs);
   // The same for the step begun, operator by operator.
   void forward_batch();
+  // Launches the step's graph, if it has one.
+  void launch();
   // Whether the CPU computes a part of each step.
   bool host_works() const { return decoder_->weight_memory_bytes() > 0; }
   // The rows that a batch which only generates is filled up to, with graphs and without, so that
@@ -69,12 +75,14 @@ class GpuEngine : public LocalEngine {
   platform::ThreadPool pool_;
   std::unique_ptr<models::Decoder> decoder_;
   ExpertStreaming streaming_;
-  ops::KvLayer form_;
+  ops::KvLayer form_;  // of a layer's cache on the GPU
   EngineInfo info_;
-  ops::Workspace workspace_;       // on the GPU
-  ops::Workspace host_workspace_;  // for experts in host memory
-  std::vector<ops::KvLayer> cache_;
+  std::unique_ptr<LeadingLayers> leading_;  // null: no layer is wholly on the CPU
+  ops::Workspace workspace_;                // on the GPU
+  ops::Workspace host_workspace_;           // for layers, and experts of others, in host memory
+  std::vector<ops::KvLayer> cache_;         // [L]
   ops::Context context_;
+  ops::Context host_context_;  // of leading layers
   std::unique_ptr<HotExperts> hot_;
 
   std::vector<ops::GpuStepLayout::Sequence> sequences_;  // [B]

@@ -36,6 +36,7 @@ class KvCache {
   KvCache(ops::KvLayer form, int layers, int pages);
 
   std::span<const ops::KvLayer> layers() const { return layers_; }
+  int64_t bytes() const { return data_.bytes(); }
 
   // A page of all layers, [L, page]: out, in, and from one page to another.
   void read(int32_t page, std::span<std::byte> out) const;

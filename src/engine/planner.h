@@ -46,8 +46,11 @@ struct PlanRequest {
 
 struct Plan {
   bool on_gpu = false;
-  std::vector<Device> experts;  // [L]
-  int expert_layers_on_gpu = 0;
+  // The first so many layers, and the embedding, are wholly on the CPU beside a GPU: of L at most
+  // all, which leaves the output.
+  int cpu_layers = 0;
+  std::vector<Device> experts;   // [L]
+  int expert_layers_on_gpu = 0;  // of the layers that are not wholly on the CPU
   int expert_layers = 0;
   int32_t cache_tokens = 0;
   // [L] whose experts may be copied to the GPU for prompts, and from how many tokens on; 0: where

@@ -67,12 +67,8 @@ class Clock {
           plan_.on_gpu ? gpu_time(static_cast<double>(model_.output_bytes), output, outputs)
                        : cpu_time(static_cast<double>(model_.output_bytes), output, outputs);
     }
-    const double attention = static_cast<double>(model_.attention_macs_per_key) * keys * tokens;
-    if (plan_.on_gpu) {
-      p.gpu += 2.0 * attention / (machine_.gpu_bf16 * kGpuAttention);
-    } else {
-      p.cpu += cpu_floats(attention);
-    }
+    if (plan_.on_gpu && plan_.cpu_layers > 0) p.hand_offs += kHandOffSeconds;
+    add_attention(static_cast<double>(model_.attention_macs_per_key) * keys * tokens, p);
     return p;
   }
 
@@ -80,10 +76,25 @@ class Clock {
   // Of what tokens go to: they are spread over fewer experts than there are, which are the hot
   // ones.
   static double hot_share(const ModelSizes& model, const Plan& plan, double spread) {
-    if (plan.host.experts == 0) return 0.0;
+    int64_t beside = 0;  // of layers on the GPU
+    for (auto i = static_cast<size_t>(plan.cpu_layers); i < model.layers.size(); ++i) {
+      if (plan.experts[i] == Device::kCpu) beside += model.layers[i].experts_bytes;
+    }
+    if (beside == 0) return 0.0;
     const double slots =
-        static_cast<double>(plan.gpu.hot) * model.experts / static_cast<double>(plan.host.experts);
+        static_cast<double>(plan.gpu.hot) * model.experts / static_cast<double>(beside);
     return std::min(1.0, slots / spread);
+  }
+
+  bool on_gpu(size_t layer) const {
+    return plan_.on_gpu && layer >= static_cast<size_t>(plan_.cpu_layers);
+  }
+
+  void add_attention(double macs, Prediction& p) const {
+    const double layers = static_cast<double>(model_.layers.size());
+    const double on_cpu = plan_.on_gpu ? plan_.cpu_layers / layers : 1.0;
+    if (on_cpu > 0.0) p.cpu += cpu_floats(macs * on_cpu);
+    if (on_cpu < 1.0) p.gpu += 2.0 * macs * (1.0 - on_cpu) / (machine_.gpu_bf16 * kGpuAttention);
   }
 
   void add_layer(size_t i, double tokens, Prediction& p) const {
@@ -94,7 +105,7 @@ class Clock {
     const double distinct =
         model_.experts > 0 ? expected_experts(spread, model_.used, tokens) / model_.experts : 0.0;
     const double experts = static_cast<double>(layer.experts_bytes) * distinct;
-    if (!plan_.on_gpu) {
+    if (!on_gpu(i)) {
       p.cpu += kCpuLayerSeconds + cpu_time(fixed, layer.fixed, tokens) +
                cpu_time(experts, layer.experts, tokens);
       return;
@@ -103,18 +114,18 @@ class Clock {
     p.gpu += before;
     if (tokens <= kPromptTokens) p.gpu += kGpuLayerTokenSeconds * tokens;
     if (layer.experts_bytes == 0) return;
-    const double on_gpu = gpu_time(experts, layer.experts, tokens);
+    const double there = gpu_time(experts, layer.experts, tokens);
     if (plan_.experts[i] == Device::kCuda) {
-      p.gpu += on_gpu;
+      p.gpu += there;
       return;
     }
     const double cpu = (1.0 - hot_share_) * cpu_time(experts, layer.experts, tokens);
-    const double hot = hot_share_ * on_gpu;
-    const double wait = copy_wait(i, tokens, before + on_gpu);
+    const double hot = hot_share_ * there;
+    const double wait = copy_wait(i, tokens, before + there);
     const bool streams = plan_.stream_from > 0 ? tokens >= plan_.stream_from
-                                               : on_gpu + wait < cpu + hot + kHandOffSeconds;
+                                               : there + wait < cpu + hot + kHandOffSeconds;
     if (streams && std::isfinite(wait)) {
-      p.gpu += on_gpu;
+      p.gpu += there;
       p.copies += wait;
     } else {
       p.cpu += cpu;

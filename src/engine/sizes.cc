@@ -32,7 +32,8 @@ ops::KvLayer cache_form(const models::Decoder& decoder, const Options& options, 
   return form;
 }
 
-EngineInfo make_info(const models::Decoder& decoder, const Options& options, Device device) {
+EngineInfo make_info(const models::Decoder& decoder, const Options& options, Device device,
+                     int cpu_layers) {
   if (options.cache_tokens < 1)
     throw Error("--cache_lens {}: must be positive", options.cache_tokens);
   const ops::KvLayer form = cache_form(decoder, options, device);
@@ -43,9 +44,10 @@ EngineInfo make_info(const models::Decoder& decoder, const Options& options, Dev
           .num_pages = (options.cache_tokens - 1) / page_size + 1,
           .max_step_tokens = std::max(options.max_step_tokens, options.max_step_sequences),
           .max_step_sequences = options.max_step_sequences,
-          .page_bytes = form.page_bytes * decoder.config().layers,
-          .page_format = kPageFormat << 32 | static_cast<uint64_t>(device) << 16 |
-                         static_cast<uint64_t>(form.dtype)};
+          .page_bytes = form.page_bytes * (decoder.config().layers - cpu_layers) +
+                        cache_form(decoder, options, Device::kCpu).page_bytes * cpu_layers,
+          .page_format = kPageFormat << 32 | static_cast<uint64_t>(cpu_layers) << 20 |
+                         static_cast<uint64_t>(device) << 16 | static_cast<uint64_t>(form.dtype)};
 }
 
 void check_slice(const SequenceSlice& slice, const EngineInfo& info) {

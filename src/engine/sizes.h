@@ -10,7 +10,9 @@ namespace tandem::engine {
 // page size that is none.
 ops::KvLayer cache_form(const models::Decoder& decoder, const Options& options, Device device);
 
-EngineInfo make_info(const models::Decoder& decoder, const Options& options, Device device);
+// cpu_layers: so many of the first have their cache on the CPU, the others on the device.
+EngineInfo make_info(const models::Decoder& decoder, const Options& options, Device device,
+                     int cpu_layers = 0);
 
 void check_batch(const Batch& batch, const EngineInfo& info);
 void check_slice(const SequenceSlice& slice, const EngineInfo& info);

@@ -11,8 +11,8 @@ StepSides step_sides(const ops::HostTimes& t, const HostPhases& host) {
   const double cpu = std::min(t.worked, t.gpu_waited);
   return {.gpu = t.waited + host.waiting,
           .both = t.worked - cpu,
-          .cpu = cpu,
-          .around = host.answering - t.waited - t.worked + host.finishing};
+          .cpu = cpu + host.leading,
+          .around = host.answering - host.leading - t.waited - t.worked + host.finishing};
 }
 
 }  // namespace tandem::engine

@@ -11,7 +11,7 @@ namespace tandem::engine {
 struct StepSides {
   double gpu = 0.0;     // the GPU alone works, the CPU waits
   double both = 0.0;    // both work
-  double cpu = 0.0;     // the CPU alone works, the GPU waits
+  double cpu = 0.0;     // the CPU alone works, the GPU waits, or has not begun
   double around = 0.0;  // the CPU before the launch and after the GPU's end
   double total() const { return gpu + both + cpu + around; }
   void add(const StepSides& step) {
@@ -28,9 +28,10 @@ struct StepSides {
   }
 };
 
-// Seconds of the host: until it had answered the last hand-off, from then to the GPU's end, and
-// after that.
+// Seconds of the host: until it had answered the last hand-off, of which `leading` before the GPU's
+// part began; from then to the GPU's end; and after that.
 struct HostPhases {
+  double leading = 0.0;
   double answering, waiting, finishing;
 };
 // Hand-offs are timed by either side's own clock. What the GPU waited for the CPU is the time that

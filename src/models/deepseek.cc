@@ -34,7 +34,8 @@ struct MlaWeights {
 void split_joint_kv_b(const Weights& layer, const ModelConfig& c, MlaWeights& w) {
   const int64_t heads = c.heads, rank = c.mla.kv_lora, nope = c.mla.nope_dim,
                 value = c.mla.value_dim;
-  const Weights::Rows joint = layer.rows("attn_kv_b.weight", shape(heads * (nope + value), rank));
+  constexpr const char* kJoint = "attn_kv_b.weight";
+  const Weights::Rows joint = layer.rows(kJoint, shape(heads * (nope + value), rank));
   std::vector<float> k_b(static_cast<size_t>(heads * rank * nope));
   std::vector<float> v_b(static_cast<size_t>(heads * value * rank));
   std::vector<float> row(static_cast<size_t>(rank));
@@ -49,8 +50,8 @@ void split_joint_kv_b(const Weights& layer, const ModelConfig& c, MlaWeights& w)
       quant::dequantize_row(joint.matrix, source++, v_b.data() + (h * value + i) * rank);
     }
   }
-  w.k_b = layer.store().keep(std::move(k_b), shape(heads, rank, nope));
-  w.v_b = layer.store().keep(std::move(v_b), shape(heads, value, rank));
+  w.k_b = layer.keep(kJoint, std::move(k_b), shape(heads, rank, nope));
+  w.v_b = layer.keep(kJoint, std::move(v_b), shape(heads, value, rank));
 }
 
 class DeepSeek : public Decoder {

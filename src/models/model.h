@@ -14,6 +14,12 @@
 
 namespace tandem::models {
 
+// Layers of a step, which one device runs. The output, its norm and the logits, is the layer behind
+// the last; the embedding comes with the first.
+struct LayerRange {
+  int begin, end;
+};
+
 // A step's tokens, flat over all sequences.
 struct ForwardBatch {
   const int32_t* ids;          // [T]
@@ -21,6 +27,9 @@ struct ForwardBatch {
   const int32_t* output_rows;  // [B] tokens whose logits are wanted
   int64_t outputs;             // B
   float* logits;               // [B, V] f32
+  // [T, M] f32 where layers begin or end within the model: what the layer before left, then what
+  // the last one leaves.
+  float* residual = nullptr;
 };
 
 class Decoder {
@@ -38,11 +47,18 @@ class Decoder {
     store_.fill(ctx, on_bytes);
   }
 
+  LayerRange all_layers() const { return {0, config_.layers + 1}; }
   // cache: [L]. Appends the batch's keys and values and fills batch.logits.
-  void forward(ops::Context& ctx, const ForwardBatch& batch, std::span<const ops::KvLayer> cache);
+  void forward(ops::Context& ctx, const ForwardBatch& batch, std::span<const ops::KvLayer> cache) {
+    forward(ctx, batch, cache, all_layers());
+  }
+  // The part of it in these layers, whose weights are all where ctx computes. cache: up to the
+  // last.
+  void forward(ops::Context& ctx, const ForwardBatch& batch, std::span<const ops::KvLayer> cache,
+               LayerRange layers);
 
-  // Bytes of distinct weights that the last forward read: all but the routed experts that no token
-  // went to, and the output matrix where no logits were wanted.
+  // Bytes of distinct weights that the last forward of all layers read: all but the routed experts
+  // that no token went to, and the output matrix where no logits were wanted.
   int64_t step_weight_bytes() const { return step_weight_bytes_; }
 
   // Routed experts of a layer; none in a dense one.
@@ -61,9 +77,9 @@ class Decoder {
 
   // The form of one layer's cache; data, dtype and page size are the caller's.
   virtual ops::KvLayer cache_form() const = 0;
-  // Scratch that a step of at most `tokens` tokens and `outputs` logits rows takes.
-  size_t workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLayer& cache,
-                         int threads) const;
+  // Scratch that a step of at most `tokens` tokens and `outputs` logits rows takes in the layers.
+  size_t workspace_bytes(int64_t tokens, int64_t outputs, const ops::KvLayer& cache, int threads,
+                         LayerRange layers) const;
   // Layers whose routed experts are in host memory in a form that the GPU's kernels read: those may
   // have hot ones there.
   struct HostExperts {
@@ -71,7 +87,7 @@ class Decoder {
     const Tensor *gate, *up, *down;
   };
   std::vector<HostExperts> experts_in_host_memory() const;
-  // On the host, beside a GPU.
+  // On the host, for the routed experts of layers on a GPU.
   size_t host_workspace_bytes(int64_t tokens, int threads) const;
 
  protected:
@@ -101,14 +117,18 @@ class Decoder {
     FeedForward ffn;
   };
 
+  Tensor load_output(const Weights& global, const Shape& table, const Placement& placement) const;
+
   const gguf::File& file_;
   WeightStore store_;
   Tensor embedding_;    // [V, M]
   Tensor output_norm_;  // [M]
   Tensor output_;       // [V, M]
   std::vector<Layer> layers_;
-  std::vector<float> rope_factors_;           // [rope dims / 2] or none
-  const double* rope_frequencies_ = nullptr;  // [rope dims / 2], where operators read them
+  std::vector<float> rope_factors_;  // [rope dims / 2] or none
+  // [rope dims / 2] in host memory, and on the GPU if there is one
+  const double* host_rope_frequencies_ = nullptr;
+  const double* gpu_rope_frequencies_ = nullptr;
   moe::Grouping grouping_;
   int64_t fixed_weight_bytes_ =
       0;  // read by every step: all matrices but routed experts and the embedding table

@@ -11,6 +11,8 @@
 namespace tandem::models {
 namespace {
 
+constexpr std::string_view kEmbedding = "token_embd.weight";
+
 const char* text_of(Device device) { return device == Device::kCpu ? "the CPU" : "the GPU"; }
 
 std::regex compile(const PlacementRule& rule) {
@@ -28,11 +30,13 @@ struct Decision {
   bool of_module = false;  // by a rule in the original's form
 };
 
-// Rules in their order of precedence: --override-tensor, the file, --n-cpu-moe.
+// Rules in their order of precedence: --override-tensor, the file, --n-cpu-moe, --n-gpu-layers.
 class Rules {
  public:
   Rules(const ModelConfig& config, const PlacementWishes& wishes)
-      : config_(config), cpu_expert_layers_(wishes.cpu_expert_layers) {
+      : config_(config),
+        cpu_expert_layers_(wishes.cpu_expert_layers),
+        gpu_layers_(wishes.gpu_layers) {
     add(wishes.rules);
     if (wishes.rule_file.empty()) return;
     file_ = read_rule_file(wishes.rule_file);
@@ -53,7 +57,12 @@ class Rules {
     if (is_routed_experts(tensor) && layer_of(tensor) < cpu_expert_layers_) {
       return Decision{Device::kCpu, "--n-cpu-moe or --cpu_moe"};
     }
-    return std::nullopt;
+    // As llama.cpp counts: the output is the last, and the embedding is none.
+    if (gpu_layers_ < 0 || tensor == kEmbedding) return std::nullopt;
+    const int layer = layer_of(tensor) < 0 ? config_.layers : layer_of(tensor);
+    const bool on_gpu = layer > config_.layers - gpu_layers_;
+    return Decision{on_gpu ? Device::kCuda : Device::kCpu,
+                    fmt::format("--n-gpu-layers {}", gpu_layers_)};
   }
 
   // After all tensors were asked.
@@ -63,6 +72,10 @@ class Rules {
       if (rule.used) continue;
       notes.push_back(
           fmt::format("{}: no tensor is left for '{}'", rule.rule.origin, rule.rule.pattern));
+    }
+    if (gpu_layers_ > 0 && !file_.module_rules.empty()) {
+      notes.push_back(fmt::format(
+          "--n-gpu-layers {}: the rule file says of every tensor where it is", gpu_layers_));
     }
     return notes;
   }
@@ -79,7 +92,7 @@ class Rules {
   }
 
   const ModelConfig& config_;
-  int cpu_expert_layers_;
+  int cpu_expert_layers_, gpu_layers_;
   std::vector<Compiled> rules_;
   RuleFile file_;
 };
@@ -107,14 +120,62 @@ void add_expert_tensor(ExpertsOfLayer& layer, std::string_view tensor,
   }
 }
 
-// What is wanted on the CPU beside experts: all of it, or nothing.
-struct OtherTensors {
-  std::string on_cpu, cpu_origin;
-  std::string embedding_origin;  // all of the original's files want the table on the CPU
-  bool any_elsewhere = false;
+// What is wanted of a layer's tensors beside its routed experts.
+struct RestOfLayer {
+  struct Wish {
+    std::string tensor, origin;
+  };
+  std::optional<Wish> on_cpu, on_gpu;
+  std::string open;  // a tensor that nobody wants anywhere
+
+  void add(std::string_view tensor, const std::optional<Decision>& decision) {
+    if (!decision) {
+      open = tensor;
+    } else if (std::optional<Wish>& wish = decision->device == Device::kCpu ? on_cpu : on_gpu;
+               !wish) {
+      wish = {std::string(tensor), decision->origin};
+    }
+  }
+  // A tensor that nobody wants on the CPU, or "".
+  std::string elsewhere() const { return on_gpu ? on_gpu->tensor : open; }
 };
 
-void set_experts(const ExpertsOfLayer& found, size_t layer, FixedPlaces& fixed) {
+// rest: [L + 1], the output behind the layers. On the CPU are whole layers, from the first on.
+void set_layers(const std::vector<RestOfLayer>& rest, FixedPlaces& fixed) {
+  size_t first = 0;
+  while (first < rest.size() && rest[first].on_cpu) ++first;
+  for (size_t i = 0; i < rest.size(); ++i) {
+    if (rest[i].on_gpu) fixed.gpu_from = std::min(fixed.gpu_from, static_cast<int>(i));
+    if (!rest[i].on_cpu) continue;
+    const auto& [tensor, origin] = *rest[i].on_cpu;
+    if (const std::string other = rest[i].elsewhere(); !other.empty()) {
+      throw Error(
+          "{} is wanted on the CPU by {}, but not {}: beside a GPU the CPU takes whole layers, or "
+          "their routed experts alone",
+          tensor, origin, other);
+    }
+    if (i >= first) {
+      throw Error(
+          "{} is wanted on the CPU by {}, but not {}: layers on the CPU come before those on the "
+          "GPU, and the output behind them",
+          tensor, origin, rest[first].elsewhere());
+    }
+  }
+  fixed.cpu_only = first == rest.size();
+  fixed.cpu_layers = static_cast<int>(std::min(first, rest.size() - 1));
+}
+
+void set_experts(const ExpertsOfLayer& found, const RestOfLayer& rest, size_t layer,
+                 FixedPlaces& fixed) {
+  const bool with_layer = static_cast<int>(layer) < fixed.cpu_layers;
+  if (with_layer && found.first && found.first->device == Device::kCuda) {
+    throw Error("{} is wanted on the GPU by {}, but {} on the CPU by {}, which takes whole layers",
+                found.first_tensor, found.first->origin, rest.on_cpu->tensor, rest.on_cpu->origin);
+  }
+  if (with_layer && (found.first || found.any_open)) {
+    fixed.experts[layer] = Device::kCpu;
+    return;
+  }
   if (!found.first) return;
   if (found.any_open) {
     throw Error("{} is wanted on {} by {}, but not {}: a layer's routed experts go together",
@@ -122,26 +183,24 @@ void set_experts(const ExpertsOfLayer& found, size_t layer, FixedPlaces& fixed) 
                 found.open_tensor);
   }
   fixed.experts[layer] = found.first->device;
+  if (found.first->device == Device::kCuda) {
+    fixed.gpu_from = std::min(fixed.gpu_from, static_cast<int>(layer));
+  }
   fixed.cpu_prefill[layer] = found.first->cpu_prefill;
 }
 
-// llama.cpp counts the output as one more layer behind the others.
-void apply_gpu_layers(int gpu_layers, const ModelConfig& config, FixedPlaces& fixed) {
-  if (gpu_layers < 0) return;
-  if (gpu_layers == 0) {
-    fixed.cpu_only = true;
-  } else if (gpu_layers <= config.layers) {
-    throw Error(
-        "--n-gpu-layers {}: layers are not divided between the CPU and the GPU; 0 is the CPU "
-        "alone, {} and more all layers on the GPU, and --n-cpu-moe N keeps the experts of N layers "
-        "on the CPU",
-        gpu_layers, config.layers + 1);
-  } else {
-    fixed.needs_gpu = true;
-    for (std::optional<Device>& experts : fixed.experts) {
-      if (!experts) experts = Device::kCuda;
-    }
+// The table goes with the first layer. The original's files all say where it is, for it is on the
+// CPU there in any case.
+void check_embedding(const Decision& wish, FixedPlaces& fixed) {
+  const bool on_cpu = fixed.cpu_only || fixed.cpu_layers > 0;
+  if ((wish.device == Device::kCpu) == on_cpu) return;
+  if (!wish.of_module) {
+    throw Error("{} is wanted on {} by {}, but not the first layer: the embedding goes with it",
+                kEmbedding, text_of(wish.device), wish.origin);
   }
+  fixed.notes.push_back(
+      fmt::format("{} wants the embedding table on {}: here it goes with the first layer",
+                  wish.origin, text_of(wish.device)));
 }
 
 }  // namespace
@@ -155,10 +214,15 @@ int layer_of(std::string_view tensor) {
   return error == std::errc() && rest != end && *rest == '.' ? layer : -1;
 }
 
+Device Placement::of_layer(int layer) const {
+  return gpu == nullptr || layer < cpu_layers ? Device::kCpu : Device::kCuda;
+}
+
 Device Placement::of(std::string_view tensor) const {
-  if (gpu == nullptr) return Device::kCpu;
-  if (!is_routed_experts(tensor)) return Device::kCuda;
   const int layer = layer_of(tensor);
+  if (tensor == kEmbedding) return of_layer(0);
+  const Device activations = layer < 0 ? of_layer(PlacementWishes::kAllLayers) : of_layer(layer);
+  if (activations == Device::kCpu || !is_routed_experts(tensor)) return activations;
   const bool known = layer >= 0 && static_cast<size_t>(layer) < experts.size();
   return known ? experts[static_cast<size_t>(layer)] : Device::kCpu;
 }
@@ -203,41 +267,29 @@ FixedPlaces fixed_places(const gguf::File& file, const ModelConfig& config,
   fixed.cpu_prefill.resize(layers);
   Rules rules(config, wishes);
   std::vector<ExpertsOfLayer> experts(layers);
-  OtherTensors others;
+  std::vector<RestOfLayer> rest(layers + 1);
+  std::optional<Decision> embedding;
   for (const gguf::TensorInfo& info : file.tensors()) {
     const std::optional<Decision> decision = rules.of(info.name);
     const int layer = layer_of(info.name);
-    if (layer >= config.layers) continue;  // a layer that the model does not run
-    const bool on_cpu = decision && decision->device == Device::kCpu;
-    if (decision && !on_cpu) fixed.needs_gpu = true;
-    if (is_routed_experts(info.name) && layer >= 0) {
-      add_expert_tensor(experts[static_cast<size_t>(layer)], info.name, decision);
-      others.any_elsewhere |= !on_cpu;
-    } else if (!on_cpu) {
-      others.any_elsewhere = true;
-    } else if (info.name == "token_embd.weight" && decision->of_module) {
-      others.embedding_origin = decision->origin;
-    } else if (others.on_cpu.empty()) {
-      others.on_cpu = info.name;
-      others.cpu_origin = decision->origin;
+    if (layer >= config.layers) continue;            // a layer that the model does not run
+    if (info.name == "rope_freqs.weight") continue;  // no operator reads it
+    const auto index = layer < 0 ? layers : static_cast<size_t>(layer);
+    if (info.name == kEmbedding) {
+      embedding = decision;
+    } else if (is_routed_experts(info.name) && layer >= 0) {
+      add_expert_tensor(experts[index], info.name, decision);
+    } else {
+      rest[index].add(info.name, decision);
     }
+    const bool goes_along = info.name == kEmbedding && decision && decision->of_module;
+    if (decision && decision->device == Device::kCuda && !goes_along) fixed.needs_gpu = true;
   }
-  for (size_t i = 0; i < layers; ++i) set_experts(experts[i], i, fixed);
   fixed.notes = rules.notes();
-  fixed.cpu_only = !others.on_cpu.empty() && !others.any_elsewhere;
-  if (!others.on_cpu.empty() && !fixed.cpu_only) {
-    throw Error(
-        "{} is wanted on the CPU by {}: beside a GPU only routed experts are on the CPU; all else "
-        "goes with the activations",
-        others.on_cpu, others.cpu_origin);
-  }
-  if (!others.embedding_origin.empty() && !fixed.cpu_only) {
-    fixed.notes.push_back(others.embedding_origin +
-                          " wants the embedding table on the CPU: here it goes with the "
-                          "activations, as they begin there");
-  }
-  apply_gpu_layers(wishes.gpu_layers, config, fixed);
-  if (fixed.cpu_only && fixed.needs_gpu) {
+  set_layers(rest, fixed);
+  for (size_t i = 0; i < layers; ++i) set_experts(experts[i], rest[i], i, fixed);
+  if (embedding) check_embedding(*embedding, fixed);
+  if (wishes.gpu_layers == 0 && fixed.needs_gpu) {
     throw Error("--n-gpu-layers 0 leaves the GPU alone, but placement rules want tensors on it");
   }
   return fixed;

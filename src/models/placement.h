@@ -26,12 +26,19 @@ inline bool is_routed_experts(std::string_view tensor) {
 // The layer that a tensor belongs to: 7 of "blk.7.attn_q.weight"; -1: none.
 int layer_of(std::string_view tensor);
 
-// Without a GPU everything is on the CPU; with one, everything but the experts that are not.
+// Without a GPU everything is on the CPU; with one, everything but the first layers and the routed
+// experts that are not.
 struct Placement {
   ops::Gpu* gpu = nullptr;
+  // The first so many layers are wholly on the CPU, and the embedding before them; at most all,
+  // with the output on the GPU.
+  int cpu_layers = 0;
   std::vector<Device> experts = {};  // [L] of each layer's routed experts; none: all on the CPU
   int nodes = 1;                     // NUMA nodes over which large stacks in host memory are split
 
+  // Where the activations of the layer are; the embedding's are those of layer 0, the output's
+  // those of the layer behind the last.
+  Device of_layer(int layer) const;
   Device of(std::string_view tensor) const;
 };
 
@@ -48,7 +55,7 @@ struct PlacementWishes {
   std::vector<PlacementRule> rules;  // --override-tensor: the first that matches a tensor decides
   std::string rule_file;             // --optimize_config_path, behind those
   int cpu_expert_layers = 0;  // --n-cpu-moe: routed experts of the first so many layers; --cpu_moe
-  int gpu_layers = -1;        // --n-gpu-layers, the output counts as one; -1: not given
+  int gpu_layers = -1;        // --n-gpu-layers: the last so many, the output is one; -1: not given
 };
 
 // "REGEX=CPU,REGEX=CUDA0": llama.cpp's way of writing rules. Throws Error.
@@ -58,8 +65,11 @@ Device parse_device(const std::string& name, const std::string& origin);
 
 // What the wishes say of this model.
 struct FixedPlaces {
-  bool cpu_only = false;                       // everything is wanted on the CPU
-  bool needs_gpu = false;                      // something is wanted on the GPU
+  bool cpu_only = false;   // everything is wanted on the CPU
+  bool needs_gpu = false;  // something is wanted on the GPU
+  int cpu_layers = 0;      // so many of the first are wanted wholly on the CPU, or more,
+  // up to this one, of which something is wanted on the GPU. The output is behind the last.
+  int gpu_from = PlacementWishes::kAllLayers;
   std::vector<std::optional<Device>> experts;  // [L] none: open, or a layer without experts
   // [L] experts on the CPU that prompts are not copied to the GPU for (prefill_device: cpu).
   std::vector<bool> cpu_prefill;

@@ -65,9 +65,9 @@ std::vector<Run> cut_into_runs(const gguf::TensorInfo& source, const Tensor& who
 WeightStore::WeightStore(const gguf::File& file, const Placement& placement)
     : file_(file), placement_(placement), memory_(memory_for(file, placement), placement.nodes) {}
 
-Tensor WeightStore::place(const gguf::TensorInfo& info) {
+Tensor WeightStore::place(const gguf::TensorInfo& info, Device device) {
   file_bytes_ += static_cast<int64_t>(info.bytes);
-  if (placement_.of(info.name) == Device::kCpu) {
+  if (device == Device::kCpu) {
     placed_.push_back({&info, memory_.place(info.tensor.dtype, info.tensor.shape)});
     return placed_.back().tensor;
   }
@@ -84,9 +84,9 @@ std::byte* WeightStore::on_device(std::span<const std::byte> values) {
   return memory;
 }
 
-Tensor WeightStore::keep(std::vector<float> values, const Shape& shape) {
+Tensor WeightStore::keep(std::vector<float> values, const Shape& shape, Device device) {
   Tensor tensor = {.dtype = DType::kF32, .shape = shape};
-  if (placement_.gpu == nullptr) {
+  if (device == Device::kCpu) {
     tensor.data = floats_.emplace_back(std::move(values)).data();
   } else {
     tensor.device = Device::kCuda;
@@ -95,8 +95,8 @@ Tensor WeightStore::keep(std::vector<float> values, const Shape& shape) {
   return tensor;
 }
 
-const double* WeightStore::keep(std::vector<double> values) {
-  if (placement_.gpu == nullptr) return doubles_.emplace_back(std::move(values)).data();
+const double* WeightStore::keep(std::vector<double> values, Device device) {
+  if (device == Device::kCpu) return doubles_.emplace_back(std::move(values)).data();
   return reinterpret_cast<const double*>(on_device(std::as_bytes(std::span(values))));
 }
 
@@ -172,7 +172,11 @@ const gguf::TensorInfo& Weights::find(const std::string& name, const Shape& shap
 }
 
 Tensor Weights::matrix(const std::string& name, const Shape& shape) const {
-  return store_.place(find(name, shape));
+  return store_.place(find(name, shape), device_of(name));
+}
+
+Tensor Weights::copy_of_matrix(const std::string& name, const Shape& shape, Device device) const {
+  return store_.place(find(name, shape), device);
 }
 
 Tensor Weights::optional_matrix(const std::string& name, const Shape& shape) const {
@@ -188,7 +192,11 @@ Weights::Rows Weights::rows(const std::string& name, const Shape& shape) const {
 }
 
 Tensor Weights::vector(const std::string& name, int64_t n) const {
-  return store_.keep(host_vector(name, n), tandem::shape(n));
+  return keep(name, host_vector(name, n), tandem::shape(n));
+}
+
+Tensor Weights::keep(const std::string& name, std::vector<float> values, const Shape& shape) const {
+  return store_.keep(std::move(values), shape, device_of(name));
 }
 
 std::vector<float> Weights::host_vector(const std::string& name, int64_t n) const {

@@ -22,11 +22,13 @@ class WeightStore {
  public:
   WeightStore(const gguf::File& file, const Placement& placement);
 
-  // Values that the model's operators read, where they read them: on the GPU if there is one.
-  Tensor keep(std::vector<float> values, const Shape& shape);
-  const double* keep(std::vector<double> values);
+  const Placement& placement() const { return placement_; }
+
+  // Values that operators read there.
+  Tensor keep(std::vector<float> values, const Shape& shape, Device device);
+  const double* keep(std::vector<double> values, Device device);
   // The matrix, or stack of matrices, in the layout that its type's kernels read. To be filled.
-  Tensor place(const gguf::TensorInfo& info);
+  Tensor place(const gguf::TensorInfo& info, Device device);
 
   // Host memory that fill() takes, and the bytes of the file that it reads.
   int64_t memory_bytes() const { return memory_.used(); }
@@ -64,11 +66,13 @@ class Weights {
 
   bool has(const std::string& name) const;
 
-  // A matrix or stack of matrices in its kernels' layout, to be filled by the store. Error when
-  // missing, of another shape, or of a type without kernels. The optional form gives an empty
-  // tensor when missing.
+  // A matrix or stack of matrices in its kernels' layout, to be filled by the store, where the
+  // placement has it. Error when missing, of another shape, or of a type without kernels. The
+  // optional form gives an empty tensor when missing.
   Tensor matrix(const std::string& name, const Shape& shape) const;
   Tensor optional_matrix(const std::string& name, const Shape& shape) const;
+  // One more of it, elsewhere.
+  Tensor copy_of_matrix(const std::string& name, const Shape& shape, Device device) const;
 
   // A vector as float32, where operators read it. [n]
   Tensor vector(const std::string& name, int64_t n) const;
@@ -82,11 +86,12 @@ class Weights {
     Tensor matrix;  // in `bytes`
   };
   Rows rows(const std::string& name, const Shape& shape) const;
-
-  WeightStore& store() const { return store_; }
+  // What was made of a matrix, in its place.
+  Tensor keep(const std::string& name, std::vector<float> values, const Shape& shape) const;
 
  private:
   const gguf::TensorInfo& find(const std::string& name, const Shape& shape) const;
+  Device device_of(const std::string& name) const { return store_.placement().of(prefix_ + name); }
 
   const gguf::File& file_;
   WeightStore& store_;

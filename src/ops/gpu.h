@@ -184,6 +184,8 @@ class Gpu {
   virtual HostTimes host_times() const = 0;
   // Copies to page-locked memory, valid after wait().
   virtual void read(const void* device, size_t bytes, std::byte* host) = 0;
+  // Copies from page-locked memory, which stays as it is until wait() has returned.
+  virtual void write(std::span<const std::byte> host, std::byte* device) = 0;
   // Page-locked memory for it, which lives as long as this object.
   virtual std::span<std::byte> pinned(size_t bytes) = 0;
   virtual void wait() = 0;

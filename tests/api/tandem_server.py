@@ -25,12 +25,14 @@ def free_port():
 class TandemServer:
     """A running server; a context manager that ends it. Requests carry the key, if there is one."""
 
-    def __init__(self, *flags, key=None, scheme="http", ready=True, stderr=None):
+    def __init__(
+        self, *flags, key=None, scheme="http", ready=True, stderr=None, device="cpu"
+    ):
         self.port = free_port()
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.headers = {}
         command = [BINARY, "serve", "--host", "127.0.0.1", "--port", self.port,
-                   "--device", "cpu", *flags]
+                   "--device", device, *flags]
         if key is not None:
             command += ["--api_key", key]
             self.headers["Authorization"] = f"Bearer {key}"

@@ -107,16 +107,24 @@ class Traffic {
   std::vector<SequenceSlice> slices_;
 };
 
+double root_mean_square(std::span<const float> a, std::span<const float> b) {
+  double sum = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double difference = a[i] - (b.empty() ? 0.0F : b[i]);
+    sum += difference * difference;
+  }
+  return std::sqrt(sum / static_cast<double>(a.size()));
+}
+
 // 1 to 64 sequences, one more each step and then one fewer, with somebody leaving and joining
 // besides, and whoever has filled a page. Prompts are one token long, so that every step only
 // generates.
-TEST_P(GpuEngineTest, ReplayEqualsTheSameStepWithoutGraphs) {
-  const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 2);
-  Options options = gpu_options();
-  const std::unique_ptr<LocalEngine> replays = load(*file, options);
+void expect_replays_equal_plain_steps(const gguf::File& file, Options options) {
+  const std::unique_ptr<LocalEngine> replays = load(file, options);
   options.use_cuda_graph = false;
-  const std::unique_ptr<LocalEngine> plain = load(*file, options);
+  const std::unique_ptr<LocalEngine> plain = load(file, options);
   Traffic traffic(replays->info());
+  int replayed = 0;
   for (int step = 0; step < 2 * kMostSequences - 1; ++step) {
     const int wanted = step < kMostSequences ? step + 1 : 2 * kMostSequences - 1 - step;
     for (size_t i = traffic.live(); i-- > 0;) {
@@ -128,6 +136,7 @@ TEST_P(GpuEngineTest, ReplayEqualsTheSameStepWithoutGraphs) {
       traffic.join(1, {.temperature = 0.0F, .logit_bias = {}});
     const Batch batch = traffic.batch();
     const StepResult result = replays->step(batch);
+    replayed += replays->last_step_sides() ? 1 : 0;
     const StepResult expected = plain->step(batch);
     for (size_t i = 0; i < traffic.live(); ++i) {
       const auto row = static_cast<int32_t>(i);
@@ -137,6 +146,71 @@ TEST_P(GpuEngineTest, ReplayEqualsTheSameStepWithoutGraphs) {
       ASSERT_EQ(result.tokens[i].token, expected.tokens[i].token);
     }
     traffic.advance(result);
+  }
+  EXPECT_GT(replayed, kMostSequences);
+}
+
+TEST_P(GpuEngineTest, ReplayEqualsTheSameStepWithoutGraphs) {
+  expect_replays_equal_plain_steps(*gguf::open_synthetic(GetParam(), 2), gpu_options());
+}
+
+// The first layer is on the CPU; the second one's experts are on the GPU, and then there too.
+TEST_P(GpuEngineTest, ReplayBehindLayersOnTheCpuEqualsTheSameStep) {
+  const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 2);
+  Options options = gpu_options();
+  options.placement.gpu_layers = 2;
+  expect_replays_equal_plain_steps(*file, options);
+  options.placement.cpu_expert_layers = models::PlacementWishes::kAllLayers;
+  options.hot.on = false;
+  expect_replays_equal_plain_steps(*file, options);
+}
+
+// However many layers are on the CPU, logits are as far from all on the GPU as the CPU's are, and
+// no further; and a page that another engine wrote, read and written back, holds all layers' keys.
+TEST_P(GpuEngineTest, DividedLayersAndTheirPages) {
+  const std::unique_ptr<gguf::File> file = gguf::open_synthetic(GetParam(), 2);
+  Options options = gpu_options();
+  const std::unique_ptr<LocalEngine> gpu = load(*file, options);
+  options.device = "cpu";
+  const std::unique_ptr<LocalEngine> cpu = load(*file, options);
+  options.device = "cuda";
+  for (const int gpu_layers : {1, 2}) {
+    SCOPED_TRACE(gpu_layers);
+    options.placement.gpu_layers = gpu_layers;
+    const std::unique_ptr<LocalEngine> divided = load(*file, options);
+    const std::unique_ptr<LocalEngine> other = load(*file, options);
+    std::vector<std::byte> page(static_cast<size_t>(divided->info().page_bytes));
+    Traffic traffic(divided->info());
+    double error = 0.0, cpu_error = 0.0;
+    for (const int32_t prompt : {20, 1, 33}) {
+      traffic.join(prompt, {.temperature = 0.0F, .logit_bias = {}});
+    }
+    for (int step = 0; step < 8; ++step) {
+      const Batch batch = traffic.batch();
+      const StepResult result = divided->step(batch);
+      gpu->step(batch);
+      cpu->step(batch);
+      other->step(batch);
+      for (size_t i = 0; i < traffic.live(); ++i) {
+        const auto row = static_cast<int32_t>(i);
+        const std::span<const float> ours = divided->logits(row);
+        ASSERT_EQ(std::memcmp(ours.data(), other->logits(row).data(), ours.size_bytes()), 0)
+            << step;
+        error += root_mean_square(ours, gpu->logits(row));
+        cpu_error += root_mean_square(cpu->logits(row), gpu->logits(row));
+        // From now on the other engine goes on with what this one stored, by way of a third page.
+        const int32_t at = traffic.at(i).page, free = kMostSequences - 1 - at;
+        divided->read_page(at, page);
+        other->write_page(at, std::vector<std::byte>(page.size()));
+        other->write_page(free, page);
+        other->copy_page(free, at);
+      }
+      traffic.advance(result);
+    }
+    std::printf("%d on the GPU: from all there %.3g, the CPU alone %.3g\n", gpu_layers, error,
+                cpu_error);
+    EXPECT_LT(error, 1.25 * cpu_error);
+    EXPECT_GT(error, 0.0);
   }
 }
 
@@ -228,15 +302,6 @@ TEST_P(GpuEngineTest, TenThousandStepsTakeNoMemory) {
   }
   EXPECT_GE(platform::find_gpus().list.front().free_bytes, device);
   EXPECT_LE(resident_bytes(), host + (int64_t{4} << 20));
-}
-
-double root_mean_square(std::span<const float> a, std::span<const float> b) {
-  double sum = 0.0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double difference = a[i] - (b.empty() ? 0.0F : b[i]);
-    sum += difference * difference;
-  }
-  return std::sqrt(sum / static_cast<double>(a.size()));
 }
 
 // The same tokens through an engine with experts on the CPU and through one whose hot experts move

@@ -194,6 +194,38 @@ TEST(Planner, LowersOnlyACacheThatNobodyAskedFor) {
   }
 }
 
+TEST(Planner, KeepsToLayersThatAreWished) {
+  PlanRequest request = with_gpu(31);
+  request.fixed.cpu_layers = 4;
+  Plan plan = make_plan(ten_layers(), request);
+  EXPECT_EQ(plan.cpu_layers, 4);
+  EXPECT_EQ(experts_of(plan), "ccccgggggg");
+  EXPECT_EQ(plan.expert_layers, 6);
+  EXPECT_EQ(plan.gpu.experts, 12 * kGb);
+  EXPECT_EQ(plan.host.experts, 6 * kGb);
+  EXPECT_EQ(plan.summary(), "the last 6 of 10 layers on the GPU, the others on the CPU");
+  request.stream_buffer_bytes = 4 * kGb;
+  request.gpu_bytes = 15 * kGb;
+  plan = make_plan(ten_layers(), request);
+  EXPECT_EQ(plan.streamed, (std::vector<bool>{0, 0, 0, 0, 1, 1, 1, 1, 1, 0}));
+  request.gpu_bytes = 6 * kGb;
+  EXPECT_FALSE(make_plan(ten_layers(), request).on_gpu);
+  request.fixed.needs_gpu = true;
+  EXPECT_NE(refusal(ten_layers(), request).find("--n-gpu-layers"), std::string::npos);
+  // Counted: three layers of 1.1 GB, the output's matrix of 1 GB and 1 GB to work in; the matrix is
+  // the embedding's too and lies on both sides.
+  request.fixed.cpu_layers = 7;
+  plan = make_plan(ten_layers(), request);
+  EXPECT_EQ(plan.gpu.total(), 5 * kGb + 3 * kGb / 10);
+  EXPECT_EQ(plan.host.fixed, 8 * kGb);
+  EXPECT_EQ(plan.host.cache, 7 * kGb / 10);
+  EXPECT_EQ(plan.host.experts, 18 * kGb);
+  EXPECT_EQ(plan.summary(),
+            "the last 3 of 10 layers on the GPU, the others on the CPU, and routed experts");
+  request.most_hot_bytes = 100 * kGb;
+  EXPECT_EQ(make_plan(ten_layers(), request).gpu.hot, 7 * kGb / 10);
+}
+
 TEST(Planner, FallsBackOnTheCpuUnlessTheGpuIsAskedFor) {
   PlanRequest request = with_gpu(5);
   const Plan plan = make_plan(ten_layers(), request);
@@ -254,6 +286,14 @@ TEST(Prediction, MoreOnTheGpuIsFaster) {
       .host_read = 50e9, .host_int8 = 1e12, .isa = "avx512", .gpu_memory = 2e12, .gpu_bf16 = 1e15};
   for (const Workload& work : {Workload{}, Workload{.streams = 8}, Workload{.prompt = 512}}) {
     double last = predict(model, plan_on_cpu(model, with_gpu(31)), machine, work).tokens_per_second;
+    // The output alone, then more and more of the layers before it.
+    for (const int cpu_layers : {10, 8, 4, 1}) {
+      PlanRequest request = with_gpu(3 + 11 * (10 - cpu_layers) / 10);  // no experts fit
+      request.fixed.cpu_layers = cpu_layers;
+      const Prediction p = predict(model, make_plan(model, request), machine, work);
+      EXPECT_GT(p.tokens_per_second, last) << cpu_layers;
+      last = p.tokens_per_second;
+    }
     for (const int layers : {0, 4, 9}) {
       const Prediction p =
           predict(model, plan_with_experts(model, with_gpu(31), layers), machine, work);

@@ -28,6 +28,16 @@ TEST(StepSides, FlagsOnTheirWayAreNoWorkOfTheCpu) {
   EXPECT_DOUBLE_EQ(s.total(), 10e-3);
 }
 
+TEST(StepSides, LayersOnTheCpuAreItsWorkAlone) {
+  // 0.2 ms before, 4 ms of layers on the CPU, 0.1 ms to launch, 3 ms of the GPU, 0.1 ms to finish.
+  const StepSides s =
+      step_sides({}, {.leading = 4e-3, .answering = 4.3e-3, .waiting = 3e-3, .finishing = 0.1e-3});
+  EXPECT_DOUBLE_EQ(s.cpu, 4e-3);
+  EXPECT_DOUBLE_EQ(s.gpu, 3e-3);
+  EXPECT_NEAR(s.around, 0.4e-3, 1e-12);
+  EXPECT_DOUBLE_EQ(s.both, 0.0);
+}
+
 TEST(StepSides, WithoutExpertsOnTheCpuAllIsTheGpus) {
   const StepSides s = step_sides({}, {.answering = 0.1e-3, .waiting = 2e-3, .finishing = 0.1e-3});
   EXPECT_DOUBLE_EQ(s.gpu, 2e-3);

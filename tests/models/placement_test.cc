@@ -77,15 +77,67 @@ TEST_F(PlacementRules, LayersAreCountedAsLlamaCppDoes) {
   PlacementWishes wishes;
   wishes.gpu_layers = 0;
   EXPECT_TRUE(places(wishes).cpu_only);
-  wishes.gpu_layers = 5;  // four and the output
-  wishes.cpu_expert_layers = 2;
-  EXPECT_EQ(text_of(places(wishes).experts), "gcgg");
-  EXPECT_TRUE(places(wishes).needs_gpu);
-  wishes.gpu_layers = 4;
-  EXPECT_NE(refusal([&] { places(wishes); }).find("--n-gpu-layers 4"), std::string::npos);
+  EXPECT_FALSE(places(wishes).needs_gpu);
+  for (const int all : {5, 99}) {  // four and the output
+    wishes.gpu_layers = all;
+    wishes.cpu_expert_layers = 2;
+    EXPECT_EQ(text_of(places(wishes).experts), "-cgg");
+    EXPECT_TRUE(places(wishes).needs_gpu);
+    EXPECT_EQ(places(wishes).cpu_layers, 0);
+    EXPECT_EQ(places(wishes).gpu_from, 0);
+  }
   wishes.gpu_layers = 0;
   wishes.rules = parse_rules("exps=CUDA0", "-ot");
   EXPECT_NE(refusal([&] { places(wishes); }).find("--n-gpu-layers 0"), std::string::npos);
+}
+
+TEST_F(PlacementRules, TheLastLayersGoToTheGpu) {
+  const char* experts[] = {"-ccc", "-ccc", "-ccg", "-cgg", "-ggg"};
+  for (int last = 1; last <= 4; ++last) {
+    SCOPED_TRACE(last);
+    PlacementWishes wishes;
+    wishes.gpu_layers = last;
+    const FixedPlaces fixed = places(wishes);
+    EXPECT_EQ(fixed.cpu_layers, 5 - last);
+    EXPECT_EQ(fixed.gpu_from, 5 - last);
+    EXPECT_TRUE(fixed.needs_gpu);
+    EXPECT_FALSE(fixed.cpu_only);
+    EXPECT_EQ(text_of(fixed.experts), experts[last]);
+    EXPECT_TRUE(fixed.notes.empty());
+  }
+  PlacementWishes wishes;
+  wishes.gpu_layers = 3;
+  wishes.cpu_expert_layers = 3;
+  EXPECT_EQ(text_of(places(wishes).experts), "-ccg");
+  // A rule that puts more layers on the CPU wins; one that takes some of a layer away is refused.
+  wishes.rules = parse_rules("blk\\.[0-2]\\.=CPU", "-ot");
+  EXPECT_EQ(places(wishes).cpu_layers, 3);
+  wishes.rules = parse_rules("blk\\.1\\..*exps=CUDA0", "-ot");
+  const std::string refused = refusal([&] { places(wishes); });
+  for (const char* part :
+       {"blk.1.ffn_gate_exps.weight", "-ot 'blk", "--n-gpu-layers 3", "blk.1."}) {
+    EXPECT_NE(refused.find(part), std::string::npos) << refused;
+  }
+}
+
+TEST_F(PlacementRules, WholeLeadingLayersGoToTheCpu) {
+  const FixedPlaces two = by_rules("blk\\.[01]\\.=CPU");
+  EXPECT_EQ(two.cpu_layers, 2);
+  EXPECT_EQ(two.gpu_from, PlacementWishes::kAllLayers);  // the others are open
+  EXPECT_FALSE(two.needs_gpu);
+  EXPECT_EQ(text_of(two.experts), "-c--");
+  EXPECT_TRUE(two.notes.empty());
+  EXPECT_EQ(by_rules("token_embd=CPU,blk\\.0\\.=CPU").cpu_layers, 1);
+  EXPECT_EQ(by_rules("blk=CPU").cpu_layers, 4);  // the output is open
+  // The experts of a layer on the CPU go with it, of one on the GPU they may be anywhere.
+  EXPECT_EQ(
+      text_of(
+          by_rules("blk\\.0\\.|blk\\.1\\..*(attn|norm|inp|shexp)=CPU,blk\\.2.*exps=CPU").experts),
+      "-cc-");
+  const FixedPlaces fixed = by_rules("blk\\.[01]\\.=CPU,blk\\.3\\..*exps=CUDA0");
+  EXPECT_EQ(fixed.gpu_from, 3);
+  EXPECT_TRUE(fixed.needs_gpu);
+  EXPECT_EQ(by_file("'token_embd|blk\\.[0-2]\\.': cpu\n'.*': cuda\n").cpu_layers, 3);
 }
 
 TEST_F(PlacementRules, AllOnTheCpuIsTheCpuAlone) {
@@ -101,7 +153,15 @@ TEST_F(PlacementRules, WhatCannotBeDoneIsRefused) {
   says("blk\\.3\\.ffn_up_exps=CPU", "blk.3.ffn_up_exps.weight");
   says("ffn_up_exps=CPU,exps=CUDA0", "go together");
   says("blk\\.1\\.attn=CPU", "blk.1.attn");
+  says("blk\\.0\\.attn_q=CPU", "blk.0.attn_q.weight");
+  says("blk\\.0\\.attn_q=CPU", "takes whole layers");
+  says("blk\\.0\\.ffn=CPU,=CUDA0", "REGEX=CPU");
+  says("blk\\.0\\.ffn=CPU,.*=CUDA0", "but not blk.0.");
+  says("blk\\.[02]\\.=CPU", "blk.2.");
+  says("blk\\.[02]\\.=CPU", "layers on the CPU come before");
+  says("output=CPU", "output");
   says("token_embd=CPU", "token_embd.weight");
+  says("token_embd=CUDA0,blk\\.0\\.=CPU", "token_embd.weight is wanted on the GPU");
   says("exps=CUDA1", "one GPU");
   says("exps=TPU", "known are CPU and CUDA0");
   says("exps", "REGEX=CPU");
@@ -175,6 +235,45 @@ TEST_F(PlacementRules, TheOriginalsFilesAreUnderstood) {
   EXPECT_NE(fixed.notes[0].find("KLinearMarlin"), std::string::npos);
   EXPECT_NE(fixed.notes[1].find("KExpertsMarlin"), std::string::npos);
   EXPECT_NE(fixed.notes[2].find("rule 7 wants the embedding table"), std::string::npos);
+}
+
+// As the original's file for a model on several GPUs, with the CPU for the first layers.
+constexpr const char* kDivided = R"(
+- match:
+    name: "^model\\.layers\\.[01]\\."
+  replace:
+    class: default
+    kwargs: {generate_device: "cpu", prefill_device: "cpu"}
+- match:
+    name: "^model\\.layers\\..*\\.mlp\\.experts$"
+  replace:
+    class: ktransformers.operators.experts.KTransformersExperts
+    kwargs: {prefill_device: "cuda", generate_device: "cpu"}
+  recursive: False
+- match:
+    name: "^model.embed_tokens"
+  replace:
+    class: default
+    kwargs: {generate_device: "cpu", prefill_device: "cpu"}
+)";
+
+TEST_F(PlacementRules, TheOriginalsFilesDivideLayersToo) {
+  const FixedPlaces fixed = by_file(kDivided);
+  EXPECT_EQ(fixed.cpu_layers, 2);
+  EXPECT_EQ(fixed.gpu_from, 2);
+  EXPECT_EQ(text_of(fixed.experts), "-ccc");
+  EXPECT_TRUE(fixed.notes.empty());
+  // The table is on the GPU where nothing says otherwise: a line in the log.
+  const std::string without(kDivided, std::string_view(kDivided).rfind("- match"));
+  EXPECT_EQ(by_file(without).cpu_layers, 2);
+  ASSERT_EQ(by_file(without).notes.size(), 1U);
+  EXPECT_NE(by_file(without).notes[0].find("goes with the first layer"), std::string::npos);
+  PlacementWishes wishes = {.rules = {}, .rule_file = path_};
+  wishes.gpu_layers = 1;
+  EXPECT_EQ(places(wishes).cpu_layers, 2);
+  EXPECT_NE(places(wishes).notes.front().find("--n-gpu-layers 1"), std::string::npos);
+  wishes.gpu_layers = 0;
+  EXPECT_NE(refusal([&] { places(wishes); }).find("--n-gpu-layers 0"), std::string::npos);
 }
 
 TEST_F(PlacementRules, PromptsStayOnTheCpuWhereARuleSaysSo) {
@@ -258,6 +357,16 @@ TEST_F(PlacementRules, PlacementGoesByLayers) {
   EXPECT_EQ(placement.of("blk.1.ffn_up_exps.weight"), Device::kCuda);
   EXPECT_EQ(placement.of("blk.2.ffn_up_exps.weight"), Device::kCpu);
   EXPECT_EQ(placement.of("blk.0.attn_q.weight"), Device::kCuda);
+  EXPECT_EQ(placement.of("token_embd.weight"), Device::kCuda);
+  placement.cpu_layers = 1;
+  placement.experts[0] = Device::kCuda;
+  EXPECT_EQ(placement.of("token_embd.weight"), Device::kCpu);
+  EXPECT_EQ(placement.of("blk.0.attn_q.weight"), Device::kCpu);
+  EXPECT_EQ(placement.of("blk.0.ffn_up_exps.weight"), Device::kCpu);
+  EXPECT_EQ(placement.of("blk.1.attn_q.weight"), Device::kCuda);
+  EXPECT_EQ(placement.of("output.weight"), Device::kCuda);
+  EXPECT_EQ(placement.of_layer(0), Device::kCpu);
+  EXPECT_EQ(placement.of_layer(1), Device::kCuda);
   EXPECT_EQ(layer_of("blk.12.attn_q.weight"), 12);
   EXPECT_EQ(layer_of("blk.x"), -1);
   EXPECT_EQ(layer_of("output.weight"), -1);

@@ -18,10 +18,16 @@ MEAN_KL_LIMIT = 2e-4
 # Weights of all kinds that fit are on the GPU; routed experts are, unless this is given. In the mixed
 # placement the first two layers' experts are on the CPU and the others' on the GPU.
 # Hot: copies of a part of the experts in host memory are on the GPU, where their type has kernels there.
+# Output: all layers are on the CPU. Last: so is the first, or in the default model all but the last; the experts of
+# those on the GPU are left to the planner, or on the CPU.
 PLACEMENTS = {"gpu": {}, "hybrid": {"cpu_moe": None, "hot_experts": "off", "stream_experts": "off"},
               "mixed": {"n-cpu-moe": 2, "hot_experts": "off", "stream_experts": "off"},
               "streamed": {"cpu_moe": None, "hot_experts": "off", "stream_experts": 2},
-              "hot": {"cpu_moe": None, "hot_gpu_gb": 0.02, "stream_experts": "off"}}
+              "hot": {"cpu_moe": None, "hot_gpu_gb": 0.02, "stream_experts": "off"},
+              "output": {"n-gpu-layers": 1}, "last": {"override-tensor": r"blk\.0\.=CPU"},
+              "last hybrid": {"n-gpu-layers": 2, "cpu_moe": None, "hot_experts": "off", "stream_experts": "off"},
+              "last streamed": {"n-gpu-layers": 2, "cpu_moe": None, "hot_experts": "off", "stream_experts": 2},
+              "last hot": {"n-gpu-layers": 2, "cpu_moe": None, "hot_gpu_gb": 0.02, "stream_experts": "off"}}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -98,6 +104,29 @@ def test_batches_and_chunks_agree(placement, tmp_path):
                 assert others[token] == pytest.approx(logprob, abs=LOGPROB_TOLERANCE)
 
 
+def divided(model, layers, prompts, folder, **flags):
+    """With so many layers on the GPU, the output is one."""
+    return evaluate(model, prompts, folder, device="cuda", kv_type="f16", **{"n-gpu-layers": layers}, **flags)
+
+
+@pytest.mark.parametrize("layers", (1, 8, 16, 30))
+def test_every_division_of_the_default_model_is_as_close(layers, tmp_path):
+    cases = golden("smollm2/chat.json")["cases"]
+    ours = divided(SMOLLM2, layers, [case["ids"] for case in cases], tmp_path, top=4096)
+    mean = sum(kl_divergence(case["logprobs"][0], result["logprobs"][0])
+               for case, result in zip(cases, ours, strict=True)) / len(cases)
+    print(f"{layers} of 31 layers on the GPU: mean KL {mean:.2e}")
+    assert mean <= 2.3e-3
+
+
+def test_rules_divide_layers_too(tmp_path):
+    prompts = [case["ids"] for case in golden("smollm2/chat.json")["cases"]]
+    by_count = divided(SMOLLM2, 21, prompts, tmp_path, generate=4, top=20)
+    by_rule = evaluate(SMOLLM2, prompts, tmp_path, device="cuda", kv_type="f16", generate=4, top=20,
+                       **{"override-tensor": r"blk\.\d\.=CPU"})
+    assert by_rule == by_count
+
+
 def bench(*flags):
     return subprocess.run([BINARY, "bench", "--device", "cuda", "--synthetic", "ds-v2-lite", "--layers", "3", "-n", "0",
                            "-r", "1", "--cpu_moe", *map(str, flags)], capture_output=True, text=True, timeout=120)
@@ -122,7 +151,8 @@ def test_without_room_for_buffers_prompts_stay_on_the_cpu():
     assert refused.returncode != 0 and "--stream_experts off" in refused.stderr
 
 
-@pytest.mark.parametrize("flags", [["--cpu_moe", "--hot_experts", "off"],
+@pytest.mark.parametrize("flags", [["-ngl", 4], ["-ngl", 4, "--cpu_moe", "--hot_experts", "off"],
+                                   ["--cpu_moe", "--hot_experts", "off"],
                                    ["--cpu_moe", "--hot_experts", "off", "--defer_experts", 2], []])
 def test_a_generated_step_is_divided_among_both_sides(flags):
     generated = 16

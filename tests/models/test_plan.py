@@ -100,6 +100,25 @@ def test_a_limit_on_the_gpus_memory_divides_the_experts():
     assert small["plan"]["device"] == "cpu" and "too small" in small["plan"]["reason"]
 
 
+def test_layers_are_divided():
+    if not has_gpu():
+        pytest.skip("there is no GPU")
+    cpu = plan(*LITE, "--device", "cpu")["plan"]
+    assert cpu["cpu_layers"] == 27
+    planned = plan(*LITE, "-ngl", 11)["plan"]
+    assert planned["device"] == "cuda" and planned["cpu_layers"] == 17
+    assert planned["experts"] == [None] + ["cpu"] * 16 + ["cuda"] * 10
+    assert planned["summary"] == "the last 10 of 27 layers on the GPU, the others on the CPU"
+    # Each side's cache; the embedding and the output are two matrices.
+    gpu, host = planned["gpu_bytes"], planned["host_bytes"]
+    assert gpu["cache"] * 17 == host["cache"] * 10 and gpu["cache"] > 0
+    assert gpu["weights"] + host["weights"] == cpu["host_bytes"]["weights"]
+    table = run_tandem("plan", *LITE, "-ngl", 11, *MACHINE)
+    assert "embedding: CPU, layers 0-16: CPU, layers 17-26: GPU, output: GPU" in table
+    assert plan(*LITE, "-ngl", 1)["plan"]["summary"] == "the output on the GPU, all layers on the CPU"
+    assert plan(*LITE, "-ot", "blk.[0-3][.]=CPU")["plan"]["cpu_layers"] == 4
+
+
 @pytest.mark.parametrize("flags", [
     ["-ngl", 0], ["--n-gpu-layers", "0"], ["-ot", ".*=CPU"], ["--override_tensor", ".*=CPU"], ["--device", "cpu"]])
 def test_the_cpu_alone_can_be_asked_for(flags):
@@ -111,7 +130,9 @@ def test_the_cpu_alone_can_be_asked_for(flags):
     (["-ot", "attn_q=CPU"], "attn_q"),
     (["-ot", "exps=CUDA1"], "CUDA1"),
     (["-ot", "exps"], "REGEX=CPU"),
-    (["-ngl", "5"], "--n-gpu-layers 5"),
+    (["-ngl", "5", "-ot", "blk.0.attn_q=CUDA0"], "blk.0.attn_q.weight"),
+    (["-ngl", "5", "--device", "cpu"], "--device cpu"),
+    (["-ot", "blk.2.=CPU"], "layers on the CPU come before"),
     (["-ngl", "0", "-ot", "exps=CUDA0"], "--n-gpu-layers 0"),
     (["-ngl", "99", "--device", "cpu"], "--device cpu"),
     (["-cmoe", "-ncmoe", "3"], "--n-cpu-moe"),

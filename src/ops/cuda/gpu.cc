@@ -59,8 +59,7 @@ class CudaGpu : public Gpu {
   int64_t free_bytes() const override { return memory_.free_bytes(); }
   const std::string& name() const override { return name_; }
   void upload(std::span<const std::byte> host, std::byte* device) override {
-    TANDEM_CUDA_CALL(
-        cudaMemcpyAsync(device, host.data(), host.size(), cudaMemcpyHostToDevice, stream()));
+    write(host, device);
     queue_.synchronize();
   }
   std::span<std::byte> upload_buffer() override { return {upload_.data(), upload_.bytes()}; }
@@ -140,6 +139,10 @@ class CudaGpu : public Gpu {
   HostTimes host_times() const override { return hand_offs_.times(); }
   void read(const void* device, size_t bytes, std::byte* host) override {
     TANDEM_CUDA_CALL(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream()));
+  }
+  void write(std::span<const std::byte> host, std::byte* device) override {
+    TANDEM_CUDA_CALL(
+        cudaMemcpyAsync(device, host.data(), host.size(), cudaMemcpyHostToDevice, stream()));
   }
   std::span<std::byte> pinned(size_t bytes) override {
     return {pinned_.emplace_back(bytes).data(), bytes};
