@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <functional>
+#include <optional>
 
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
@@ -10,16 +11,16 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "cli/bench/bounds.h"
 #include "cli/flags.h"
 #include "cli/support.h"
 #include "cli/verbs.h"
+#include "engine/machine_speeds.h"
 #include "engine/plan_for.h"
 #include "engine/prediction.h"
 #include "gguf/file.h"
 #include "gguf/synthetic.h"
 #include "models/config.h"
-#include "ops/gpu_speeds.h"
+#include "platform/thread_pool.h"
 #include "platform/topology.h"
 
 namespace tandem::cli {
@@ -78,30 +79,20 @@ std::vector<Alternative> alternatives(const engine::Planned& planned, int64_t ho
     add(engine::plan_with_experts(model, request, layers));
     if (layers > 0) add(engine::plan_with_experts(model, request, layers / 2));
     add(engine::plan_with_experts(model, request, 0));
+    if (std::optional<engine::Plan> last = engine::plan_with_last_layers(model, request)) {
+      add(std::move(*last));
+    }
   }
   add(engine::plan_on_cpu(model, request));
   return list;
 }
 
-engine::MachineSpeeds measure(PlanOptions& o, const ops::Gpu* gpu) {
-  const cpu::Table& table = cpu::select(o.engine.cpu_isa);
+engine::MachineSpeeds measure(PlanOptions& o, bool with_gpu) {
   platform::ThreadPool pool({.threads = o.engine.threads, .pin = true});
   o.engine.threads = pool.size();
-  engine::MachineSpeeds speeds = {.host_read = o.read_gbps * 1e9,
-                                  .host_int8 = o.peak_tops * 1e12,
-                                  .isa = std::string(table.name)};
-  if (speeds.host_read == 0.0 || speeds.host_int8 == 0.0) {
-    const bench::Machine machine = bench::measure_machine(pool, table);
-    if (speeds.host_read == 0.0) speeds.host_read = machine.read_bytes_per_second;
-    if (speeds.host_int8 == 0.0) speeds.host_int8 = machine.int8_ops_per_second;
-  }
-  if (gpu != nullptr) {
-    const ops::GpuSpeeds measured = ops::measure_gpu_speeds();
-    speeds.gpu_memory = measured.memory;
-    speeds.gpu_upload = measured.upload;
-    speeds.gpu_bf16 = measured.bf16;
-  }
-  return speeds;
+  return engine::measure_speeds(
+      pool, cpu::select(o.engine.cpu_isa), with_gpu,
+      {.host_read = o.read_gbps * 1e9, .host_int8 = o.peak_tops * 1e12, .isa = ""});
 }
 
 struct Line {
@@ -300,13 +291,18 @@ void run_plan(PlanOptions o) {
                                                : gguf::open_synthetic(o.synthetic, o.layers);
   if (!o.synthetic.empty() && o.spread == 0.0) o.spread = kSyntheticSpread;
   const models::ModelConfig config = models::read_config(*file);
-  engine::Planned planned = engine::plan_for(*file, config, o.engine);
+  std::optional<engine::MachineSpeeds> speeds;
+  const auto measured = [&](bool with_gpu) -> const engine::MachineSpeeds& {
+    if (!speeds) speeds = measure(o, with_gpu);
+    return *speeds;
+  };
+  engine::Planned planned =
+      engine::plan_for(*file, config, o.engine, [&] { return measured(true); });
   o.engine.max_step_tokens = planned.step_tokens;  // as of a prompt alone
   const int64_t host_bytes = platform::read_topology().available_bytes;
-  const engine::MachineSpeeds speeds = measure(o, planned.gpu.get());
   Report report{.options = o,
                 .planned = planned,
-                .speeds = speeds,
+                .speeds = measured(planned.request.gpu_bytes.has_value()),
                 .list = alternatives(planned, host_bytes),
                 .host_bytes = host_bytes,
                 .path = std::string(file->path()),

@@ -10,6 +10,7 @@
 #include "engine/cpu_engine.h"
 #include "engine/expert_streaming.h"
 #include "engine/gpu_engine.h"
+#include "engine/machine_speeds.h"
 #include "engine/plan_for.h"
 #include "gguf/file.h"
 #include "ops/gpu.h"
@@ -83,10 +84,17 @@ PlanRequest request_for(const gguf::File& file, const models::ModelConfig& confi
   return request;
 }
 
+// As the engine would work.
+MachineSpeeds measure_for(const Options& options) {
+  log::info("the GPU holds some layers only: measuring whether that is quicker than the CPU alone");
+  platform::ThreadPool pool({.threads = options.threads, .pin = true});
+  return measure_speeds(pool, cpu::select(options.cpu_isa), true);
+}
+
 }  // namespace
 
-Planned plan_for(const gguf::File& file, const models::ModelConfig& config,
-                 const Options& options) {
+Planned plan_for(const gguf::File& file, const models::ModelConfig& config, const Options& options,
+                 const std::function<MachineSpeeds()>& speeds) {
   PlanRequest request = request_for(file, config, options);
   std::unique_ptr<ops::Gpu> gpu;
   if (options.device != "cpu" && !request.fixed.cpu_only) {
@@ -106,7 +114,14 @@ Planned plan_for(const gguf::File& file, const models::ModelConfig& config,
   };
   int32_t tokens = std::max(options.max_step_tokens, options.long_step_tokens);
   ModelSizes sizes = sizes_for(tokens);
+  // One stream that generates: prompts gain more from a GPU.
+  request.quicker = [&](const Plan& divided, const Plan& cpu) {
+    const MachineSpeeds machine = speeds();
+    return predict(sizes, divided, machine, {}).tokens_per_second >
+           predict(sizes, cpu, machine, {}).tokens_per_second;
+  };
   Plan plan = make_plan(sizes, request);
+  request.quicker = nullptr;
   const int32_t longer = std::min({kLongStep, config.context, options.cache_tokens});
   if (options.long_step_tokens == Options::kLongWhereStreamed && plan.streams() &&
       longer > tokens) {
@@ -117,15 +132,15 @@ Planned plan_for(const gguf::File& file, const models::ModelConfig& config,
       plan = make_plan(sizes, request);
     }
   }
-  if (!plan.on_gpu) gpu.reset();
   return {std::move(sizes), std::move(request), std::move(plan), tokens, std::move(gpu)};
 }
 
 std::unique_ptr<LocalEngine> load(const gguf::File& file, const Options& asked) {
   const models::ModelConfig config = models::read_config(file);
-  Planned planned = plan_for(file, config, asked);
+  Planned planned = plan_for(file, config, asked, [&] { return measure_for(asked); });
   for (const std::string& note : planned.request.fixed.notes) log::warn("{}", note);
   const Plan& plan = planned.plan;
+  if (!plan.on_gpu) planned.gpu.reset();
   log::info("{}{}: {}", planned.gpu ? planned.gpu->name() + ": " : "", plan.summary(),
             plan.reason.empty() ? "they fit" : plan.reason);
   if (!asked.hot.file.empty() && plan.gpu.hot == 0) {

@@ -183,15 +183,22 @@ std::string taken(const Plan& plan, int64_t available) {
                      gb(plan.gpu.total() - plan.gpu.hot), gb(available));
 }
 
-// Where not even all but the experts fit.
+// Where not even all but the experts fit: some of the layers, or the CPU alone.
 Plan plan_for_small_gpu(const ModelSizes& model, const PlanRequest& request,
                         const Plan& too_large) {
-  const std::string text = arithmetic(too_large.gpu, *request.gpu_bytes);
-  if (request.device == "auto" && !request.fixed.needs_gpu && !request.cache_is_fixed) {
-    PlanRequest without = request;
-    without.no_gpu = "the GPU is too small: " + text;
-    return plan_on_cpu(model, without);
+  const int64_t available = *request.gpu_bytes;
+  const std::string text = arithmetic(too_large.gpu, available);
+  const bool wants_gpu = request.device == "cuda" || request.fixed.needs_gpu;
+  PlanRequest without = request;
+  without.no_gpu = "the GPU is too small: " + text;
+  if (std::optional<Plan> divided = plan_with_last_layers(model, request)) {
+    if (wants_gpu || !request.quicker || request.quicker(*divided, plan_on_cpu(model, without))) {
+      divided->reason = "all do not fit; " + taken(*divided, available);
+      return std::move(*divided);
+    }
+    without.no_gpu += "; the CPU alone is predicted quicker than with " + divided->summary();
   }
+  if (!wants_gpu && !request.cache_is_fixed) return plan_on_cpu(model, without);
   throw Error(
       "the GPU is too small: {}; take a smaller --cache_lens or --chunk_size{}{}, a smaller "
       "--n-gpu-layers, or --device cpu",
@@ -234,6 +241,17 @@ Plan plan_with_experts(const ModelSizes& model, const PlanRequest& request, int 
     --layers;
   }
   return sized(model, request, {true, 0, std::move(experts), request.cache_tokens});
+}
+
+std::optional<Plan> plan_with_last_layers(const ModelSizes& model, const PlanRequest& request) {
+  const int most = std::min(static_cast<int>(model.layers.size()), request.fixed.gpu_from);
+  for (int cpu_layers = request.fixed.cpu_layers; cpu_layers <= most; ++cpu_layers) {
+    Plan plan = sized(model, request, with_fewest_experts(model, request, cpu_layers));
+    if (plan.gpu.total() > request.gpu_bytes.value_or(0)) continue;
+    use_the_rest(model, request, plan);
+    return plan;
+  }
+  return std::nullopt;
 }
 
 bool fits_with_buffers(const ModelSizes& model, const PlanRequest& request) {

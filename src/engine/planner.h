@@ -1,10 +1,11 @@
 // Decides what goes where: all on the GPU; the experts of as many layers as fit beside the rest;
-// the rest alone; or everything on the CPU. Pure arithmetic on sizes; how fast it will be is
-// engine/prediction.h's.
+// the rest alone; of that as many of the last layers as fit; or everything on the CPU. Pure
+// arithmetic on sizes; how fast it will be is engine/prediction.h's.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,8 @@ struct MemoryUse {
   int64_t total() const { return fixed + experts + cache + work + hot; }
 };
 
+struct Plan;
+
 struct PlanRequest {
   std::string device = "auto";
   models::FixedPlaces fixed;
@@ -42,6 +45,8 @@ struct PlanRequest {
   int stream_from = 0;  // the user's number of tokens: buffers have to fit; 0: as it is measured
   // What hot experts may take of the GPU's memory that is left; 0: there are none of them.
   int64_t most_hot_bytes = 0;
+  // Whether some of the layers on the GPU are quicker than the CPU alone; empty: yes.
+  std::function<bool(const Plan& divided, const Plan& cpu)> quicker;
 };
 
 struct Plan {
@@ -77,5 +82,8 @@ bool fits_with_buffers(const ModelSizes& model, const PlanRequest& request);
 // kernels for on it; or everything on the CPU.
 Plan plan_with_experts(const ModelSizes& model, const PlanRequest& request, int layers);
 Plan plan_on_cpu(const ModelSizes& model, const PlanRequest& request);
+// As many of the last layers on the GPU as fit, with as few experts as may be, the whole cache of
+// each. None: not even the output fits, or wishes keep more there.
+std::optional<Plan> plan_with_last_layers(const ModelSizes& model, const PlanRequest& request);
 
 }  // namespace tandem::engine

@@ -106,8 +106,9 @@ TEST(Planner, StreamsNothingWhereTheBuffersDoNotFit) {
   EXPECT_NE(plan.reason.find("4.00 GB of two buffers"), std::string::npos) << plan.reason;
   // Wanted with a number they have to fit: 13 GB, and 4, of which the cache is one.
   request.stream_from = 256;
-  EXPECT_FALSE(make_plan(ten_layers(), request).on_gpu);
+  EXPECT_EQ(make_plan(ten_layers(), request).cpu_layers, 1);
   request.device = "cuda";
+  request.gpu_bytes = kGb;
   const std::string text = refusal(ten_layers(), request);
   EXPECT_NE(text.find("--stream_experts off"), std::string::npos) << text;
 }
@@ -187,11 +188,81 @@ TEST(Planner, LowersOnlyACacheThatNobodyAskedFor) {
   EXPECT_EQ(plan.cache_tokens, 50'000);
   EXPECT_LE(plan.gpu.total(), *request.gpu_bytes);
   request.cache_is_fixed = true;
+  EXPECT_EQ(make_plan(ten_layers(), request).cpu_layers, 1);
+  EXPECT_EQ(make_plan(ten_layers(), request).cache_tokens, 100'000);
+  request.fixed.gpu_from = 0;  // all layers are wanted on the GPU
   const std::string text = refusal(ten_layers(), request);
   for (const char* part :
        {"weights 11.00 GB", "KV cache 1.00 GB", "13.00 GB", "12.50 GB are free", "--cache_lens"}) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
   }
+}
+
+// The GPU takes what it holds of 1.1 GB a layer beside 1 GB of the output's matrix, which is the
+// embedding's too, and 1 GB to work in.
+TEST(Planner, TakesTheLastLayersThatFit) {
+  PlanRequest request = with_gpu(6);
+  const Plan plan = make_plan(ten_layers(), request);
+  EXPECT_TRUE(plan.on_gpu);
+  EXPECT_EQ(plan.cpu_layers, 7);
+  EXPECT_EQ(experts_of(plan), "cccccccccc");
+  EXPECT_EQ(plan.gpu.fixed, (3 + 1) * kGb);
+  EXPECT_EQ(plan.gpu.cache, 3 * kGb / 10);
+  EXPECT_EQ(plan.gpu.total(), 5 * kGb + 3 * kGb / 10);
+  EXPECT_EQ(plan.host.fixed, (7 + 1) * kGb);
+  EXPECT_EQ(plan.host.cache, 7 * kGb / 10);
+  EXPECT_EQ(plan.host.experts, 18 * kGb);
+  EXPECT_EQ(plan.cache_tokens, 100'000);
+  EXPECT_EQ(plan.summary(),
+            "the last 3 of 10 layers on the GPU, the others on the CPU, and routed experts");
+  // What is left goes to their experts, as ever.
+  request.most_hot_bytes = 100 * kGb;
+  EXPECT_EQ(make_plan(ten_layers(), request).gpu.hot, 7 * kGb / 10);
+  request.most_hot_bytes = 0;
+  request.stream_buffer_bytes = 4 * kGb;
+  EXPECT_FALSE(make_plan(ten_layers(), request).streams());
+  request.gpu_bytes = 2 * kGb;
+  EXPECT_EQ(make_plan(ten_layers(), request).cpu_layers, 10);
+  EXPECT_EQ(make_plan(ten_layers(), request).gpu.total(), 2 * kGb);
+}
+
+// Dense, and the two tables are two matrices: each side has its own.
+TEST(Planner, DividesADenseModel) {
+  ModelSizes model = ten_layers();
+  model.tied = false;
+  for (LayerSizes& layer : model.layers) layer.experts_bytes = 0;
+  const Plan plan = make_plan(model, with_gpu(9));
+  EXPECT_EQ(plan.cpu_layers, 4);
+  EXPECT_EQ(plan.gpu.fixed, 7 * kGb);
+  EXPECT_EQ(plan.host.fixed, 5 * kGb);
+  EXPECT_EQ(plan.summary(), "the last 6 of 10 layers on the GPU, the others on the CPU");
+  EXPECT_EQ(make_plan(model, with_gpu(14)).cpu_layers, 0);
+}
+
+TEST(Planner, TakesLayersWhereThatIsQuickerThanTheCpuAlone) {
+  PlanRequest request = with_gpu(6);
+  int asked = 0;
+  bool quicker = true;
+  request.quicker = [&](const Plan& divided, const Plan& cpu) {
+    EXPECT_EQ(divided.cpu_layers, 7);
+    EXPECT_FALSE(cpu.on_gpu);
+    ++asked;
+    return quicker;
+  };
+  EXPECT_TRUE(make_plan(ten_layers(), request).on_gpu);
+  quicker = false;
+  const Plan plan = make_plan(ten_layers(), request);
+  EXPECT_FALSE(plan.on_gpu);
+  EXPECT_NE(plan.reason.find("predicted quicker than with the last 3 of 10"), std::string::npos)
+      << plan.reason;
+  EXPECT_EQ(asked, 2);
+  // Nobody is asked where the user wants the GPU, or where all but the experts fit.
+  request.device = "cuda";
+  EXPECT_EQ(make_plan(ten_layers(), request).cpu_layers, 7);
+  request.device = "auto";
+  request.gpu_bytes = 13 * kGb;
+  EXPECT_EQ(make_plan(ten_layers(), request).cpu_layers, 0);
+  EXPECT_EQ(asked, 2);
 }
 
 TEST(Planner, KeepsToLayersThatAreWished) {
@@ -208,26 +279,19 @@ TEST(Planner, KeepsToLayersThatAreWished) {
   request.gpu_bytes = 15 * kGb;
   plan = make_plan(ten_layers(), request);
   EXPECT_EQ(plan.streamed, (std::vector<bool>{0, 0, 0, 0, 1, 1, 1, 1, 1, 0}));
+  // More of them on the CPU where these do not fit, but not of those that are wanted on the GPU.
   request.gpu_bytes = 6 * kGb;
-  EXPECT_FALSE(make_plan(ten_layers(), request).on_gpu);
+  EXPECT_EQ(make_plan(ten_layers(), request).cpu_layers, 7);
+  request.fixed.gpu_from = 6;
+  EXPECT_EQ(make_plan(ten_layers(), request).reason.rfind("the GPU is too small", 0), 0U);
   request.fixed.needs_gpu = true;
   EXPECT_NE(refusal(ten_layers(), request).find("--n-gpu-layers"), std::string::npos);
-  // Counted: three layers of 1.1 GB, the output's matrix of 1 GB and 1 GB to work in; the matrix is
-  // the embedding's too and lies on both sides.
-  request.fixed.cpu_layers = 7;
-  plan = make_plan(ten_layers(), request);
-  EXPECT_EQ(plan.gpu.total(), 5 * kGb + 3 * kGb / 10);
-  EXPECT_EQ(plan.host.fixed, 8 * kGb);
-  EXPECT_EQ(plan.host.cache, 7 * kGb / 10);
-  EXPECT_EQ(plan.host.experts, 18 * kGb);
-  EXPECT_EQ(plan.summary(),
-            "the last 3 of 10 layers on the GPU, the others on the CPU, and routed experts");
-  request.most_hot_bytes = 100 * kGb;
-  EXPECT_EQ(make_plan(ten_layers(), request).gpu.hot, 7 * kGb / 10);
+  request.fixed.gpu_from = 7;
+  EXPECT_EQ(make_plan(ten_layers(), request).cpu_layers, 7);
 }
 
 TEST(Planner, FallsBackOnTheCpuUnlessTheGpuIsAskedFor) {
-  PlanRequest request = with_gpu(5);
+  PlanRequest request = with_gpu(1);
   const Plan plan = make_plan(ten_layers(), request);
   EXPECT_FALSE(plan.on_gpu);
   EXPECT_NE(plan.reason.find("too small"), std::string::npos);
@@ -287,11 +351,11 @@ TEST(Prediction, MoreOnTheGpuIsFaster) {
   for (const Workload& work : {Workload{}, Workload{.streams = 8}, Workload{.prompt = 512}}) {
     double last = predict(model, plan_on_cpu(model, with_gpu(31)), machine, work).tokens_per_second;
     // The output alone, then more and more of the layers before it.
-    for (const int cpu_layers : {10, 8, 4, 1}) {
-      PlanRequest request = with_gpu(3 + 11 * (10 - cpu_layers) / 10);  // no experts fit
-      request.fixed.cpu_layers = cpu_layers;
-      const Prediction p = predict(model, make_plan(model, request), machine, work);
-      EXPECT_GT(p.tokens_per_second, last) << cpu_layers;
+    for (const int gb : {2, 4, 8, 12}) {
+      const Plan plan = *plan_with_last_layers(model, with_gpu(gb));
+      EXPECT_GT(plan.cpu_layers, 0);
+      const Prediction p = predict(model, plan, machine, work);
+      EXPECT_GT(p.tokens_per_second, last) << gb;
       last = p.tokens_per_second;
     }
     for (const int layers : {0, 4, 9}) {
@@ -302,6 +366,42 @@ TEST(Prediction, MoreOnTheGpuIsFaster) {
       last = p.tokens_per_second;
     }
   }
+}
+
+// 14 billion parameters of 4.5 bits on a card of 8 GB that reads 280 GB/s: worth it beside two
+// channels of memory, not beside twelve.
+TEST(Prediction, DividesADenseModelWhereTheGpuReadsFaster) {
+  ModelSizes model;
+  LayerSizes layer;
+  layer.fixed_bytes = 150'000'000;
+  layer.fixed = {.a256 = 275e6};
+  model.layers.assign(48, layer);
+  model.embedding_bytes = 440'000'000;
+  model.output_bytes = 640'000'000;
+  model.output = {.a256 = 780e6};
+  model.cache_bytes_per_token = 48 * 2 * 8 * 128 * 2;
+  model.attention_macs_per_key = 48 * 40 * 256;
+  model.page_size = 64;
+  model.gpu_work_bytes = 1'150'000'000;
+  MachineSpeeds machine = {.host_read = 60e9,
+                           .host_int8 = 5e12,
+                           .isa = "avx512",
+                           .gpu_memory = 280e9,
+                           .gpu_bf16 = 60e12};
+  PlanRequest request;
+  request.cache_tokens = 16384;
+  request.cache_is_fixed = true;
+  request.gpu_bytes = 8 * kGb;
+  request.quicker = [&](const Plan& divided, const Plan& cpu) {
+    return predict(model, divided, machine, {}).tokens_per_second >
+           predict(model, cpu, machine, {}).tokens_per_second;
+  };
+  const Plan plan = make_plan(model, request);
+  EXPECT_EQ(plan.cpu_layers, 20);
+  EXPECT_EQ(plan.cache_tokens, 16384);
+  request.cache_is_fixed = false;
+  machine.host_read = 400e9;
+  EXPECT_FALSE(make_plan(model, request).on_gpu);
 }
 
 TEST(Prediction, PromptsTakeTheQuickerWayForExperts) {

@@ -119,6 +119,26 @@ def test_layers_are_divided():
     assert plan(*LITE, "-ot", "blk.[0-3][.]=CPU")["plan"]["cpu_layers"] == 4
 
 
+def test_a_small_gpu_takes_the_last_layers():
+    """Not even all but the experts fit beside the smallest cache."""
+    if not has_gpu():
+        pytest.skip("there is no GPU")
+    small = ("--gpu_memory_gb", 1.9)
+    result = plan(*LITE, *small)
+    planned = result["plan"]
+    assert planned["device"] == "cuda" and 0 < planned["cpu_layers"] < 27
+    assert planned["cache_tokens"] == 32768
+    assert planned["gpu_bytes"]["total"] <= result["machine"]["gpu_free_bytes"]
+    assert planned["reason"].startswith("all do not fit; ")
+    rates = {a["name"]: a["predictions"][1]["tokens_per_second"] for a in [planned, *result["alternatives"]]}
+    assert rates["planned"] > rates["everything on the CPU"]
+    # On a CPU that reads faster than the GPU it is not worth it, unless it is asked for.
+    quick = plan(*LITE, *small, machine=["--read_gbps", 1e5, "--peak_tops", 1e5])["plan"]
+    assert quick["device"] == "cpu" and "predicted quicker" in quick["reason"]
+    asked = plan(*LITE, *small, "--device", "cuda", machine=["--read_gbps", 1e5, "--peak_tops", 1e5])["plan"]
+    assert asked["cpu_layers"] == planned["cpu_layers"]
+
+
 @pytest.mark.parametrize("flags", [
     ["-ngl", 0], ["--n-gpu-layers", "0"], ["-ot", ".*=CPU"], ["--override_tensor", ".*=CPU"], ["--device", "cpu"]])
 def test_the_cpu_alone_can_be_asked_for(flags):
