@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a GGUF with the true shapes and tensor types of a known MoE model and random weights.
+"""Write a GGUF with the true shapes and tensor types of a known model and random weights.
 
 Speed does not depend on the weights' values, so such a file measures an engine on a model that
 cannot be had here. Scales are chosen so that activations stay finite. Needs numpy only.
@@ -39,6 +39,9 @@ MODELS = {
     "qwen3-235b-a22b": dict(
         arch="qwen3moe", n_layer=94, n_embd=4096, n_head=64, n_kv=4, hd=128, n_ff=12288,
         n_ff_exp=1536, n_expert=128, top=8, vocab=151936, ctx=40960, base=1e6),
+    "qwen3-14b": dict(
+        arch="qwen3", n_layer=40, n_embd=5120, n_head=40, n_kv=8, hd=128, n_ff=17408, vocab=151936,
+        ctx=40960, base=1e6),
     "tiny-ds": dict(
         arch="deepseek2", n_layer=4, n_embd=512, n_head=8, q_lora=0, kv_lora=512, nope=128,
         rope=64, v=128, n_ff=1024, n_ff_exp=256, n_expert=16, top=4, shared=1, dense=1,
@@ -230,6 +233,9 @@ def tensors(m, vocab, file_type):
                 add_f32(p + "exp_probs_b.bias", (m["n_expert"],), std=0.01)
         else:
             add_gqa(p, better)
+        if "n_expert" not in m:
+            add_ffn(p, "", m["n_ff"], better)
+            continue
         add_f32(p + "ffn_gate_inp.weight", (hidden, m["n_expert"]), std=1.0 / np.sqrt(hidden))
         add_ffn(p, "_exps", m["n_ff_exp"], better, m["n_expert"])
     return out
@@ -252,11 +258,14 @@ def metadata(name, m, vocab, file_type):
         own("attention.head_count", U32, m["n_head"]),
         own("rope.freq_base", F32, m["base"]),
         own("attention.layer_norm_rms_epsilon", F32, 1e-6),
-        own("expert_count", U32, m["n_expert"]),
-        own("expert_used_count", U32, m["top"]),
-        own("expert_feed_forward_length", U32, m["n_ff_exp"]),
-        own("vocab_size", U32, vocab),
     ]
+    if "n_expert" in m:
+        out += [
+            own("expert_count", U32, m["n_expert"]),
+            own("expert_used_count", U32, m["top"]),
+            own("expert_feed_forward_length", U32, m["n_ff_exp"]),
+        ]
+    out.append(own("vocab_size", U32, vocab))
     if m["arch"] == "deepseek2":
         out += [
             own("attention.head_count_kv", U32, 1),

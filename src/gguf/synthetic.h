@@ -10,8 +10,9 @@
 
 namespace tandem::gguf {
 
-// name: ds-v2-lite, ds-v3, qwen3-30b-a3b or qwen3-235b-a22b in the Q4_K_M mix. layers: keep only
-// the first so many; 0: all. Throws Error that lists the names when there is no such model.
+// name: ds-v2-lite, ds-v3, qwen3-30b-a3b, qwen3-235b-a22b or the dense qwen3-14b in the Q4_K_M mix.
+// layers: keep only the first so many; 0: all. Throws Error that lists the names when there is no
+// such model.
 std::unique_ptr<File> open_synthetic(const std::string& name, int layers);
 
 }  // namespace tandem::gguf

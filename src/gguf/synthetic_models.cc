@@ -21,9 +21,9 @@ struct Sizes {
   // multi-head latent attention
   int64_t q_lora = 0, kv_lora = 0, nope = 0, rope = 0, value = 0;
   // feed-forward
-  int64_t ffn_hidden, expert_hidden, experts, used;
-  int64_t shared = 0;  // experts that all tokens go to
-  int dense = 0;       // leading layers without experts
+  int64_t ffn_hidden, expert_hidden = 0, experts = 0, used = 0;  // no experts: a dense model
+  int64_t shared = 0;                                            // experts that all tokens go to
+  int dense = 0;                                                 // leading layers without experts
   // routing of deepseek2
   double scale = 1.0;
   bool normalise = false;
@@ -32,7 +32,7 @@ struct Sizes {
   uint64_t groups = 0, groups_used = 0;
 };
 
-constexpr std::array<Sizes, 4> kModels = {{
+constexpr std::array<Sizes, 5> kModels = {{
     {.name = "ds-v2-lite",
      .architecture = "deepseek2",
      .layers = 27,
@@ -104,6 +104,17 @@ constexpr std::array<Sizes, 4> kModels = {{
      .expert_hidden = 1536,
      .experts = 128,
      .used = 8},
+    {.name = "qwen3-14b",
+     .architecture = "qwen3",
+     .layers = 40,
+     .context = 40960,
+     .rope_base = 1e6,
+     .vocab = 151936,
+     .hidden = 5120,
+     .heads = 40,
+     .kv_heads = 8,
+     .head_dim = 128,
+     .ffn_hidden = 17408},
 }};
 
 Sizes find_sizes(std::string_view name) {
@@ -157,7 +168,7 @@ class Tensors {
     } else {
       grouped_attention(better);
     }
-    if (index < m_.dense) {
+    if (index < m_.dense || m_.experts == 0) {
       feed_forward("", shape(m_.ffn_hidden, m_.hidden), shape(m_.hidden, m_.ffn_hidden), better);
       return;
     }
@@ -228,9 +239,11 @@ std::vector<SyntheticEntry> metadata_of(const Sizes& m) {
   number("attention.head_count", m.heads);
   own("rope.freq_base", m.rope_base);
   own("attention.layer_norm_rms_epsilon", 1e-6);
-  number("expert_count", m.experts);
-  number("expert_used_count", m.used);
-  number("expert_feed_forward_length", m.expert_hidden);
+  if (m.experts > 0) {
+    number("expert_count", m.experts);
+    number("expert_used_count", m.used);
+    number("expert_feed_forward_length", m.expert_hidden);
+  }
   number("vocab_size", m.vocab);
   if (m.kv_lora == 0) {
     number("attention.head_count_kv", m.kv_heads);

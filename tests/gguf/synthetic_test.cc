@@ -32,7 +32,8 @@ TEST(Synthetic, NamesWhatIsKnown) {
     FAIL();
   } catch (const Error& error) {
     const std::string text = error.what();
-    for (const char* name : {"ds-v2-lite", "ds-v3", "qwen3-30b-a3b", "qwen3-235b-a22b"}) {
+    for (const char* name :
+         {"ds-v2-lite", "ds-v3", "qwen3-30b-a3b", "qwen3-235b-a22b", "qwen3-14b"}) {
       EXPECT_NE(text.find(name), std::string::npos) << text;
     }
   }

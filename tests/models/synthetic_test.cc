@@ -12,7 +12,8 @@ namespace tandem::models {
 namespace {
 
 TEST(Synthetic, EveryModelHasADecoder) {
-  for (const char* name : {"ds-v2-lite", "ds-v3", "qwen3-30b-a3b", "qwen3-235b-a22b"}) {
+  for (const char* name :
+       {"ds-v2-lite", "ds-v3", "qwen3-30b-a3b", "qwen3-235b-a22b", "qwen3-14b"}) {
     for (const int layers : {0, 1, 5}) {
       SCOPED_TRACE(std::string(name) + " with layers " + std::to_string(layers));
       const std::unique_ptr<gguf::File> file = gguf::open_synthetic(name, layers);

@@ -11,7 +11,7 @@ import synth_gguf  # noqa: E402
 
 
 @pytest.mark.parametrize("layers", [None, 1, 9])
-@pytest.mark.parametrize("name", ["ds-v2-lite", "ds-v3", "qwen3-30b-a3b", "qwen3-235b-a22b"])
+@pytest.mark.parametrize("name", ["ds-v2-lite", "ds-v3", "qwen3-30b-a3b", "qwen3-235b-a22b", "qwen3-14b"])
 def test_same_tensors_and_metadata(name, layers, monkeypatch):
     model = dict(synth_gguf.MODELS[name])
     model["n_layer"] = layers or model["n_layer"]
