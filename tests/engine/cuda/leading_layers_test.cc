@@ -8,7 +8,7 @@
 #include "engine/cpu_engine.h"
 #include "engine/gpu_engine.h"
 #include "gguf/synthetic.h"
-#include "host_gpu.h"
+#include "tests/engine/host_gpu.h"
 
 namespace tandem::engine {
 namespace {

@@ -50,6 +50,7 @@ class HostGpu : public ops::Gpu {
   }
   void wait() override {}
   bool busy() override { return false; }
+  bool broken() override { return false; }
 
   std::string unsupported(const ops::GpuSizes&) const override { return ""; }
   bool has_kernels(DType) const override { return true; }
@@ -152,7 +153,8 @@ class HostGpu : public ops::Gpu {
     TANDEM_CHECK(false, "latent attention of {} heads", in.heads);
   }
   void prepare_sampling(int, int) override {}
-  void sample(const float*, std::span<const ops::SampleParams>, std::span<uint8_t>) override {}
+  void stage_sampling(std::span<const ops::SampleParams>, std::span<uint8_t>) override {}
+  void sample(const float*) override {}
   ops::SampleResult sampled(int row) override { TANDEM_CHECK(false, "row {} sampled", row); }
   void route(const ops::GpuRouting& r) override {
     moe::route(cpu_,
