@@ -191,14 +191,18 @@ Plan plan_for_small_gpu(const ModelSizes& model, const PlanRequest& request,
   const bool wants_gpu = request.device == "cuda" || request.fixed.needs_gpu;
   PlanRequest without = request;
   without.no_gpu = "the GPU is too small: " + text;
-  if (std::optional<Plan> divided = plan_with_last_layers(model, request)) {
-    if (wants_gpu || !request.quicker || request.quicker(*divided, plan_on_cpu(model, without))) {
-      divided->reason = "all do not fit; " + taken(*divided, available);
-      return std::move(*divided);
+  // Whoever asks for streaming is told that the buffers do not fit: nothing else gives way to them.
+  const int64_t buffers = too_large.streams() ? request.stream_buffer_bytes : 0;
+  if (too_large.gpu.total() - buffers > available) {
+    if (std::optional<Plan> divided = plan_with_last_layers(model, request)) {
+      if (wants_gpu || !request.quicker || request.quicker(*divided, plan_on_cpu(model, without))) {
+        divided->reason = "all do not fit; " + taken(*divided, available);
+        return std::move(*divided);
+      }
+      without.no_gpu += "; the CPU alone is predicted quicker than with " + divided->summary();
     }
-    without.no_gpu += "; the CPU alone is predicted quicker than with " + divided->summary();
+    if (!wants_gpu && !request.cache_is_fixed) return plan_on_cpu(model, without);
   }
-  if (!wants_gpu && !request.cache_is_fixed) return plan_on_cpu(model, without);
   throw Error(
       "the GPU is too small: {}; take a smaller --cache_lens or --chunk_size{}{}, a smaller "
       "--n-gpu-layers, or --device cpu",

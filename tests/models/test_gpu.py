@@ -133,13 +133,15 @@ def bench(*flags):
 
 
 def test_both_ways_of_prompts_are_timed_at_start():
-    done = bench("-p", 64, "--chunk_size", 1024)
+    done = bench("-p", 64, "--chunk_size", 1024, "--hot_experts", "off")
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if "on the CPU" in line and "copied" in line]
     print(*lines, sep="\n")
     assert 1 <= len(lines) <= 2  # both layers of experts, or one of each kind
-    assert "copied" not in bench("-p", 64, "--stream_experts", "off").stderr
-    assert "copied" not in bench("-p", 64, "--stream_experts", 64).stderr
+    for flags in (["--stream_experts", "off"], ["--stream_experts", 64]):
+        assert "copied" not in bench("-p", 64, "--hot_experts", "off", *flags).stderr
+    # By default the GPU has room for copies of all experts.
+    assert "prompts copy no experts of 2 layers" in bench("-p", 64, "--chunk_size", 1024).stderr
 
 
 def test_without_room_for_buffers_prompts_stay_on_the_cpu():
