@@ -28,10 +28,6 @@ namespace {
 
 namespace json = boost::json;
 
-// Tokens of the built-in models with random weights choose more alike than text's: measured at 1, 4
-// and 8 streams they are spread as if a layer had so many experts (docs/benchmarking.md).
-constexpr double kSyntheticSpread = 16.0;
-
 struct PlanOptions {
   std::string gguf_path, synthetic;
   int layers = 0;
@@ -289,7 +285,6 @@ void run_plan(PlanOptions o) {
   const std::unique_ptr<gguf::File> file = o.synthetic.empty()
                                                ? gguf::File::open(o.gguf_path)
                                                : gguf::open_synthetic(o.synthetic, o.layers);
-  if (!o.synthetic.empty() && o.spread == 0.0) o.spread = kSyntheticSpread;
   const models::ModelConfig config = models::read_config(*file);
   std::optional<engine::MachineSpeeds> speeds;
   const auto measured = [&](bool with_gpu) -> const engine::MachineSpeeds& {
@@ -358,8 +353,7 @@ void add_plan(CLI::App& app, int* exit_code) {
   verb->add_option("-d,--depth", options->depth, "tokens of each stream before it generates")
       ->check(CLI::Range(0, 1 << 20));
   verb->add_option("--spread", options->spread,
-                   "experts of a layer that tokens are spread over evenly; 0: all, of a synthetic "
-                   "model 16")
+                   "experts of a layer that tokens are spread over evenly; 0: all")
       ->check(CLI::NonNegativeNumber);
   verb->add_option(flag("read_gbps"), options->read_gbps,
                    "predict for a CPU that reads so many GB/s; 0: as measured")

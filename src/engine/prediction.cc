@@ -16,34 +16,35 @@ struct CpuEfficiency {
   double decode_a32;
   double prefill_a256;  // of the int8 peak, a prompt's steps
   double prefill_a32;
+  double layer_seconds;  // its parallel loops, ten or so, start and end; more with more threads
 };
 // AMX's peak is of tiles in registers, far above what loads and rescaling allow.
-constexpr CpuEfficiency kAmx = {.read = 0.75,
-                                .decode_a256 = 0.04,
-                                .decode_a32 = 0.04,
-                                .prefill_a256 = 0.05,
-                                .prefill_a32 = 0.05};
+constexpr CpuEfficiency kAmx = {.read = 0.96,
+                                .decode_a256 = 0.13,
+                                .decode_a32 = 0.13,
+                                .prefill_a256 = 0.06,
+                                .prefill_a32 = 0.06,
+                                .layer_seconds = 100e-6};
 constexpr CpuEfficiency kVector = {.read = 0.80,
                                    .decode_a256 = 0.80,
                                    .decode_a32 = 0.45,
                                    .prefill_a256 = 0.72,
-                                   .prefill_a32 = 0.68};
-// A layer's parallel loops, ten or so, start and end.
-constexpr double kCpuLayerSeconds = 20e-6;
+                                   .prefill_a32 = 0.68,
+                                   .layer_seconds = 20e-6};
 // Float products (router, attention) at a share of the int8 peak: a float is four bytes, and the
 // multiply-add of VNNI makes four products of a lane.
 constexpr double kFloatShare = 0.15;
-constexpr double kAmxFloatShare = 0.01;
+constexpr double kAmxFloatShare = 0.02;
 
-constexpr double kGpuRead = 0.33;       // of the copy bandwidth, weights of a step
-constexpr double kGpuBf16 = 0.18;       // of the tensor cores' peak, a prompt's steps
+constexpr double kGpuRead = 0.52;       // of the copy bandwidth, weights of a step
+constexpr double kGpuBf16 = 0.22;       // of the tensor cores' peak, a prompt's steps
 constexpr double kGpuAttention = 0.40;  // of the same peak
-constexpr double kGpuLayerSeconds = 30e-6;
-constexpr double kGpuLayerTokenSeconds = 5e-6;  // of a step that generates
+constexpr double kGpuLayerSeconds = 48e-6;
+constexpr double kGpuLayerTokenSeconds = 1e-6;  // of a step that generates
 // Activations to the host and back, two flags (docs/hybrid-execution.md).
-constexpr double kHandOffSeconds = 25e-6;
+constexpr double kHandOffSeconds = 15e-6;
 // Of the speed of a copy from page-locked memory, a prompt's layers of experts one after the other.
-constexpr double kUpload = 0.95;
+constexpr double kUpload = 1.0;
 // Above so many tokens a step is a prompt's.
 constexpr double kPromptTokens = 32.0;
 
@@ -106,7 +107,7 @@ class Clock {
         model_.experts > 0 ? expected_experts(spread, model_.used, tokens) / model_.experts : 0.0;
     const double experts = static_cast<double>(layer.experts_bytes) * distinct;
     if (!on_gpu(i)) {
-      p.cpu += kCpuLayerSeconds + cpu_time(fixed, layer.fixed, tokens) +
+      p.cpu += cpu_.layer_seconds + cpu_time(fixed, layer.fixed, tokens) +
                cpu_time(experts, layer.experts, tokens);
       return;
     }
