@@ -2,9 +2,13 @@
 """What server and scheduler cost beside the engine alone: `tandem bench` and `tandem loadtest` on the same model, in
 turns, so that a machine that changes its speed changes both.
 
-Decoding: bench's tokens/s of N streams against N / (median time between two tokens of a stream). First token: the time
-that a client waits for one, against bench's time of the same prompt. With --idle, that many connections are open
-meanwhile, each with a finished stream behind it.
+Decoding: tokens/s of N streams as tokens / time on both sides, over the same number of tokens behind the same depth:
+bench's runs, and in the server the mean gap between two tokens while all N streams are between their first and their
+last one. The engine is run twice: as `tandem bench` measures it, and choosing each token from its logits as a server has
+to (--sample). First token: the median time that a client waits for one, against bench's median time of the same
+prompt. With --idle, that many connections are open meanwhile, each with a finished stream behind it.
+
+Each round gives a ratio of neighbouring runs; printed is the median of the rounds' ratios, and their least and greatest.
 
   server_overhead.py [--gguf_path FILE] [--streams 1,4,16] [--idle 1000] [--rounds 3] [--program build/release/tandem]
 """
@@ -21,6 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATE, DEPTH, SHORT_PROMPT = 128, 128, 32
+RUNS = 3  # of each test in a round
+KINDS = ["bench", "sampled", "server"]
 
 
 def free_port():
@@ -91,29 +97,52 @@ def loadtest(options, server, streams, prompt, generate, requests):
                     "--requests", requests, "-p", prompt, "-n", generate, "-o", "json", "--seed", time.time_ns() % 10**9)
 
 
-def measure(options, idle):
-    decode = {n: {"engine": [], "server": []} for n in options.streams}
-    first = {"engine": [], "server": []}
-    for _ in range(options.rounds):
-        for line in run_json(options.program, "bench", "--gguf_path", options.gguf_path, "-p", SHORT_PROMPT, "-n", GENERATE,
-                             "-d", DEPTH, "--streams", ",".join(map(str, options.streams)), "-r", 3, "-o", "json"):
-            if line["n_gen"] == 0:
-                first["engine"].append(SHORT_PROMPT / line["avg_ts"])
-            else:
-                decode[line["n_streams"]]["engine"].append(line["avg_ts"])
-        server = Server(options)
-        held = server.hold_idle(idle)
-        for n in options.streams:
+def bench(options, *more):
+    """Seconds of a step by streams, and of the short prompt under 0."""
+    lines = run_json(options.program, "bench", "--gguf_path", options.gguf_path, "-p", SHORT_PROMPT, "-n", GENERATE, "-d",
+                     DEPTH, "--streams", ",".join(map(str, options.streams)), "-r", RUNS, "-o", "json", *more)
+    seconds = {line["n_streams"]: line["avg_ns"] / 1e9 / GENERATE for line in lines if line["n_gen"] > 0}
+    seconds[0] = next(statistics.median(line["samples_ns"]) for line in lines if line["n_gen"] == 0) / 1e9
+    return seconds
+
+
+def serve(options):
+    """The same of the server."""
+    server = Server(options)
+    held = server.hold_idle(options.idle)
+    seconds = {}
+    for n in options.streams:
+        gaps = []
+        for _ in range(1 + RUNS):  # as bench does, one to warm up
             for connection in held:
                 use(connection)
-            report = loadtest(options, server, n, DEPTH, GENERATE, 2 * n)
-            decode[n]["server"].append(n / report["inter_token_seconds"]["p50"])
-        report = loadtest(options, server, 1, SHORT_PROMPT, 1, 20)
-        first["server"].append(report["first_token_seconds"]["p50"])
-        for connection in held:
-            connection.close()
-        server.stop()
-    return decode, first
+            load = loadtest(options, server, n, DEPTH, GENERATE, n)
+            # Tokens without text of their own have no event, and their time is in the next gap.
+            of_token = load["inter_token_seconds"]["count"] / (n * (GENERATE - 1))
+            gaps.append(load["full_inter_token_seconds"]["mean"] * of_token)
+        seconds[n] = statistics.mean(gaps[1:])
+    seconds[0] = loadtest(options, server, 1, SHORT_PROMPT, 1, 20)["first_token_seconds"]["p50"]
+    for connection in held:
+        connection.close()
+    server.stop()
+    return seconds
+
+
+def spread(values):
+    return f"{statistics.median(values):6.2f} ({min(values):.2f} .. {max(values):.2f})"
+
+
+def report(options, rounds):
+    print(f"{options.rounds} rounds, {options.idle} idle connections; medians, of costs with the least and the greatest")
+    print(f"{'streams':>8} {'bench t/s':>11} {'--sample':>11} {'server t/s':>11}   {'% of bench':26} % of --sample")
+    for n in options.streams:
+        columns = [statistics.median(n / round[kind][n] for round in rounds) for kind in KINDS]
+        costs = [[100 * (1 - round[kind][n] / round["server"][n]) for round in rounds] for kind in KINDS[:2]]
+        print(f"{n:8} " + " ".join(f"{value:11.1f}" for value in columns) + f"   {spread(costs[0]):26} {spread(costs[1])}")
+    first = {kind: 1e3 * statistics.median(round[kind][0] for round in rounds) for kind in KINDS}
+    more = [1e3 * (round["server"][0] - round["bench"][0]) for round in rounds]
+    print(f"first token of {SHORT_PROMPT}: engine {first['bench']:.2f} ms, server {first['server']:.2f} ms, "
+          f"difference {spread(more).strip()} ms")
 
 
 def main():
@@ -125,14 +154,8 @@ def main():
     parser.add_argument("--program", default=ROOT / "build/release/tandem")
     options = parser.parse_args()
     raise_descriptor_limit(options.idle)
-    decode, first = measure(options, options.idle)
-    print(f"{options.rounds} rounds, {options.idle} idle connections; medians")
-    print(f"{'streams':>8} {'engine t/s':>12} {'server t/s':>12} {'cost %':>8}")
-    for n, values in decode.items():
-        engine, server = (statistics.median(values[kind]) for kind in ("engine", "server"))
-        print(f"{n:8} {engine:12.1f} {server:12.1f} {100 * (1 - server / engine):8.2f}")
-    engine, server = (1e3 * statistics.median(first[kind]) for kind in ("engine", "server"))
-    print(f"first token of {SHORT_PROMPT}: engine {engine:.2f} ms, server {server:.2f} ms, difference {server - engine:.2f} ms")
+    turns = {"bench": lambda: bench(options), "sampled": lambda: bench(options, "--sample"), "server": lambda: serve(options)}
+    report(options, [{kind: turns[kind]() for kind in KINDS} for _ in range(options.rounds)])
 
 
 if __name__ == "__main__":

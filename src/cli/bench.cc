@@ -30,6 +30,7 @@ struct BenchOptions {
   int depth = 128;  // as the peers' tests of streams have it (llama-batched-bench -npp 128)
   int repetitions = 3;
   bool ops = false;
+  bool sample = false;
   std::string output = "table";
   std::string kv_type = "f16";
   engine::Options engine;
@@ -88,6 +89,7 @@ bench::Setup describe(BenchOptions& o, const gguf::File& file, const models::Mod
           .threads = pool.size(),
           .chunk_size = o.engine.max_step_tokens,
           .kv_type = o.kv_type,
+          .sampled = o.sample,
           .load_seconds = 0.0,
           .machine = bench::measure_machine(pool, table),
           .work = models::work_per_token(file, config)};
@@ -117,7 +119,8 @@ void run_bench(BenchOptions o) {
     }
   };
   if (!as_json) print_header(setup);
-  bench::Runner runner(*engine, o.repetitions, o.ops);
+  bench::Runner runner(*engine,
+                       {.repetitions = o.repetitions, .profile = o.ops, .sample = o.sample});
   for (const int tokens : o.prompts) report(runner.prompt(tokens));
   for (const int streams : o.streams) report(runner.generation(streams, o.generate, o.depth));
   if (as_json) std::printf("%s\n", to_string(lines).c_str());
@@ -156,6 +159,8 @@ void add_bench(CLI::App& app, int* exit_code) {
   verb->add_option("-o,--output", options->output, "table or json")
       ->check(CLI::IsMember({"table", "json"}));
   verb->add_flag("--ops", options->ops, "one more run of each, with its time by operator");
+  verb->add_flag("--sample", options->sample,
+                 "choose a token from each row of logits too, greedily, as a server has to");
   verb->add_option(flag("chunk_size"), options->engine.max_step_tokens, "prompt tokens of a step")
       ->check(CLI::Range(1, 1 << 16));
   verb->add_option(flag("cpu_isa"), options->engine.cpu_isa,

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <numeric>
 
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
@@ -46,11 +47,13 @@ struct Summary {
   int finished = 0, hung_up = 0, failed = 0;
   int64_t prompt_tokens = 0, output_tokens = 0;
   std::vector<double> first_token, gaps, total;  // seconds, in order
+  std::vector<double> full_gaps;                 // of these, while all places generated
   std::map<std::string, int> errors;
 };
 
-Summary summarise(const std::vector<Outcome>& outcomes) {
+Summary summarise(const std::vector<Outcome>& outcomes, int concurrency) {
   Summary s;
+  s.full_gaps = loadtest::gaps_while_full(outcomes, concurrency);
   for (const Outcome& o : outcomes) {
     s.seconds = std::max(s.seconds, o.start + o.end);
     s.output_tokens += o.output_tokens;
@@ -67,7 +70,7 @@ Summary summarise(const std::vector<Outcome>& outcomes) {
       s.total.push_back(o.end);
     }
   }
-  for (std::vector<double>* list : {&s.first_token, &s.gaps, &s.total}) {
+  for (std::vector<double>* list : {&s.first_token, &s.gaps, &s.total, &s.full_gaps}) {
     std::sort(list->begin(), list->end());
   }
   return s;
@@ -92,12 +95,16 @@ void print_table(const Summary& s) {
   };
   row("to the first token", s.first_token);
   row("between tokens", s.gaps);
+  row("the same, all generating", s.full_gaps);
   row("whole request", s.total);
   for (const auto& [what, count] : s.errors) std::printf("error x %d: %s\n", count, what.c_str());
 }
 
 json::object quantiles(const std::vector<double>& list) {
-  return {{"p50", quantile(list, 0.5)},
+  const double sum = std::accumulate(list.begin(), list.end(), 0.0);
+  return {{"count", list.size()},
+          {"mean", list.empty() ? 0.0 : sum / static_cast<double>(list.size())},
+          {"p50", quantile(list, 0.5)},
           {"p90", quantile(list, 0.9)},
           {"p99", quantile(list, 0.99)},
           {"max", quantile(list, 1.0)}};
@@ -124,6 +131,7 @@ void print_json(const Summary& s, const LoadtestOptions& options) {
                     {"output_tokens_per_second", static_cast<double>(s.output_tokens) / s.seconds},
                     {"first_token_seconds", quantiles(s.first_token)},
                     {"inter_token_seconds", quantiles(s.gaps)},
+                    {"full_inter_token_seconds", quantiles(s.full_gaps)},
                     {"request_seconds", quantiles(s.total)},
                     {"errors", std::move(errors)}})
           .c_str());
@@ -134,7 +142,7 @@ int run_loadtest(LoadtestOptions options) {
   options.load.url = parse_url(options.url);
   options.plan.vocab_size = read_vocab_size(options.load);
   const auto plan = make_plan(options.plan);
-  const Summary summary = summarise(run_plan(options.load, plan));
+  const Summary summary = summarise(run_plan(options.load, plan), options.load.concurrency);
   if (options.output == "json") {
     print_json(summary, options);
   } else {

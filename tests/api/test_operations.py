@@ -146,6 +146,17 @@ def test_loadtest(tiny, mix):
     tiny.wait_until_idle()
 
 
+@pytest.mark.parametrize("streams", [1, 3])
+def test_loadtest_tells_the_gaps_of_a_full_batch(tiny, streams):
+    report = json.loads(tandem("loadtest", "--url", tiny.url, "--concurrency", streams, "--requests", streams, "-p", 8,
+                               "-n", 200, "-o", "json"))
+    gaps, full = report["inter_token_seconds"], report["full_inter_token_seconds"]
+    assert 10 < gaps["count"] <= 199 * streams  # tokens without text of their own are no event
+    # One stream is always full; of several, what lies before the last one's begin and behind the first one's end is not.
+    assert full["count"] == gaps["count"] if streams == 1 else 0 < full["count"] < gaps["count"]
+    assert 0 < full["mean"] <= full["max"] <= gaps["max"]
+
+
 def cpu_seconds(server):
     fields = Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / 100  # ticks of 10 ms

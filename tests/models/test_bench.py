@@ -10,7 +10,7 @@ from harness import BINARY, SMOLLM2, run_tandem, tiny_model
 
 TINY_SIZES = ["-p", "24,7", "-n", 3, "--streams", "1,3", "--depth", 5, "--chunk_size", 16, "-t", 2]
 COMMON = {"build_commit", "build_version", "cpu_info", "cpu_isa", "backends", "model_filename", "model_type",
-          "model_size", "model_n_params", "n_batch", "n_ubatch", "n_threads", "type_k", "type_v",
+          "model_size", "model_n_params", "n_batch", "n_ubatch", "n_threads", "type_k", "type_v", "sampled",
           "read_gbps", "copy_gbps", "peak_tops", "load_seconds", "load_gbps"}
 OWN = {"n_prompt", "n_gen", "n_depth", "n_streams", "test_time", "avg_ns", "stddev_ns", "avg_ts",
        "stddev_ts", "median_ts", "samples_ns", "samples_ts", "bytes_per_step", "ops_per_token",

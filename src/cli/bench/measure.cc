@@ -17,18 +17,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-engine::SequenceSlice slice_of(int tokens, int position, std::span<const int32_t> pages,
-                               bool logits) {
-  return {.num_tokens = tokens,
-          .position = position,
-          .pages = pages,
-          .sample = logits,
-          .sampling = nullptr,  // logits alone: choosing from them is not the model's speed
-          .history = {},
-          .prompt_tokens = 0,
-          .banned = {}};
-}
-
 }  // namespace
 
 std::vector<double> Measurement::rates() const {
@@ -55,10 +43,22 @@ double deviation(const std::vector<double>& values) {
   return std::sqrt(sum / static_cast<double>(values.size() - 1));
 }
 
-Runner::Runner(engine::LocalEngine& engine, int repetitions, bool profile)
-    : engine_(engine), repetitions_(repetitions), profile_(profile) {
+Runner::Runner(engine::LocalEngine& engine, const Options& options)
+    : engine_(engine), options_(options) {
   pages_.resize(static_cast<size_t>(engine.info().num_pages));
   std::iota(pages_.begin(), pages_.end(), 0);
+}
+
+engine::SequenceSlice Runner::slice_of(int tokens, int position, std::span<const int32_t> pages,
+                                       bool logits) const {
+  return {.num_tokens = tokens,
+          .position = position,
+          .pages = pages,
+          .sample = logits,
+          .sampling = logits && options_.sample ? &greedy_ : nullptr,
+          .history = {},
+          .prompt_tokens = 0,
+          .banned = {}};
 }
 
 Measurement Runner::prompt(int tokens) {
@@ -90,7 +90,7 @@ Measurement Runner::measure(const Test& test, const Body& body) {
   };
   run();
   const std::optional<engine::HotStatistics> before = engine_.hot_statistics();
-  for (int i = 0; i < repetitions_; ++i) m.seconds.push_back(run());
+  for (int i = 0; i < options_.repetitions; ++i) m.seconds.push_back(run());
   if (m.sides) m.sides->scale(1.0 / m.steps);
   m.hot = engine_.hot_statistics();
   if (m.hot && before) {
@@ -98,7 +98,7 @@ Measurement Runner::measure(const Test& test, const Body& body) {
     m.hot->hits -= before->hits;
     m.hot->switches -= before->switches;
   }
-  if (profile_) {
+  if (options_.profile) {
     const std::optional<engine::StepSides> sides = m.sides;
     ProfiledRun& profiled = m.profiled.emplace();
     engine_.profile_into(&profiled.profile);

@@ -47,8 +47,13 @@ double deviation(const std::vector<double>& values);  // of a sample; 0 for a si
 
 class Runner {
  public:
+  struct Options {
+    int repetitions = 3;
+    bool profile = false;  // one more run of each test, with its operators timed
+    bool sample = false;   // choose a token, greedily, from each row of logits
+  };
   // The engine's cache holds the longest prompt, and as many streams as the tests have.
-  Runner(engine::LocalEngine& engine, int repetitions, bool profile);
+  Runner(engine::LocalEngine& engine, const Options& options);
 
   // Runs once to warm up, then the repetitions. Every run does the same work on the same tokens.
   Measurement prompt(int tokens);
@@ -67,12 +72,14 @@ class Runner {
   // Tokens [position, position + count) of a stream, in steps of a chunk.
   RunResult process_prompt(int first_page, int pages, int count);
   RunResult generate(const Test& test, int pages_per_stream);
+  engine::SequenceSlice slice_of(int tokens, int position, std::span<const int32_t> pages,
+                                 bool logits) const;
   int32_t random_token();
   int pages_for(int tokens) const;
 
   engine::LocalEngine& engine_;
-  int repetitions_;
-  bool profile_;
+  const Options options_;
+  const engine::SamplingParams greedy_ = {.temperature = 0.0F, .logit_bias = {}};
   std::mt19937 generator_;
   std::vector<int32_t> pages_;  // of the whole cache
   std::vector<int32_t> ids_;    // of a step

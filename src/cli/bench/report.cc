@@ -191,6 +191,7 @@ json::object to_json(const Measurement& m, const Setup& s) {
                        {"n_threads", s.threads},
                        {"type_k", s.kv_type},
                        {"type_v", s.kv_type},
+                       {"sampled", s.sampled},
                        {"n_prompt", m.test.n_prompt},
                        {"n_gen", m.test.n_gen},
                        {"n_depth", m.test.n_depth},

@@ -21,6 +21,7 @@ struct Setup {
   int threads = 0;
   int chunk_size = 0;
   std::string kv_type;
+  bool sampled = false;  // tokens were chosen from the logits
   double load_seconds = 0.0;
   Machine machine;
   models::TokenWork work;

@@ -2,6 +2,9 @@
 #include "cli/loadtest/client.h"
 
 #include <chrono>
+#include <iterator>
+#include <map>
+#include <numeric>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -78,7 +81,11 @@ class StreamReader {
       outcome_.output_tokens = usage->at("completion_tokens").to_number<int>();
     }
     const json::value* choices = object->if_contains("choices");
-    if (choices != nullptr && choices->is_array() && !choices->get_array().empty()) take_token();
+    if (choices == nullptr || !choices->is_array() || choices->get_array().empty()) return;
+    // The event that tells the finish reason has none.
+    boost::system::error_code error;
+    const json::value* text = choices->find_pointer("/0/text", error);
+    if (text != nullptr && text->is_string() && !text->get_string().empty()) take_token();
   }
 
   void take_token() {
@@ -192,6 +199,33 @@ class Load {
 };
 
 }  // namespace
+
+std::vector<double> gaps_while_full(const std::vector<Outcome>& outcomes, int streams) {
+  std::map<double, int> changes;  // of the number that generate, by time
+  for (const Outcome& o : outcomes) {
+    if (o.gaps.empty()) continue;
+    const double first = o.start + o.first_token;
+    ++changes[first];
+    --changes[std::accumulate(o.gaps.begin(), o.gaps.end(), first)];
+  }
+  std::map<double, double> full;  // beginning -> end
+  int generating = 0;
+  for (const auto& [time, change] : changes) {
+    if (generating == streams) full.rbegin()->second = time;
+    generating += change;
+    if (generating == streams) full[time] = time;
+  }
+  std::vector<double> gaps;
+  for (const Outcome& o : outcomes) {
+    double begin = o.start + o.first_token;
+    for (const double gap : o.gaps) {
+      const auto after = full.upper_bound(begin);
+      if (after != full.begin() && begin + gap <= std::prev(after)->second) gaps.push_back(gap);
+      begin += gap;
+    }
+  }
+  return gaps;
+}
 
 std::vector<Outcome> run_plan(const LoadOptions& options, const std::vector<PlannedRequest>& plan) {
   return Load(options, plan).run();

@@ -29,4 +29,8 @@ struct LoadOptions {
 
 std::vector<Outcome> run_plan(const LoadOptions& options, const std::vector<PlannedRequest>& plan);
 
+// The gaps that lie wholly in times when `streams` answers were between their first and their last
+// token: what a batch of so many gives, without the prompts before and the stragglers behind.
+std::vector<double> gaps_while_full(const std::vector<Outcome>& outcomes, int streams);
+
 }  // namespace tandem::cli::loadtest
