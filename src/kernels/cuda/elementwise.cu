@@ -47,15 +47,6 @@ __global__ void silu_mul_kernel(SiluMulParams p) {
   });
 }
 
-__global__ void copy_columns_kernel(CopyColumnsParams p) {
-  begin();
-  for_each_element(p.tokens, int64_t{p.heads} * p.width, [&](int64_t t, int64_t i) {
-    const int64_t head = i / p.width, column = i % p.width;
-    p.to[t * p.to_token_stride + head * p.to_head_stride + column] =
-        p.from[t * p.from_token_stride + head * p.from_head_stride + column];
-  });
-}
-
 __global__ void gather_rows_kernel(GatherRowsParams p) {
   begin();
   for_each_element(p.count, p.n, [&](int64_t row, int64_t i) {
@@ -78,12 +69,6 @@ void multiply_add(const MultiplyAddParams& p, cudaStream_t stream) {
 void silu_mul(const SiluMulParams& p, cudaStream_t stream) {
   if (p.tokens == 0) return;
   launch("silu_mul", silu_mul_kernel, grid_of(p.n, p.tokens), kThreads, stream, p);
-}
-
-void copy_columns(const CopyColumnsParams& p, cudaStream_t stream) {
-  if (p.tokens == 0) return;
-  launch("copy_columns", copy_columns_kernel, grid_of(int64_t{p.heads} * p.width, p.tokens),
-         kThreads, stream, p);
 }
 
 void gather_rows(const GatherRowsParams& p, cudaStream_t stream) {

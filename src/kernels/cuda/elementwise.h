@@ -50,20 +50,6 @@ struct SiluMulParams {
 };
 void silu_mul(const SiluMulParams& params, cudaStream_t stream);
 
-// to[t, h, 0 .. width) = from[t, h, 0 .. width)
-struct CopyColumnsParams {
-  const float* from;          // [T, H, width]
-  int64_t from_token_stride;  // floats
-  int64_t from_head_stride;
-  float* to;
-  int64_t to_token_stride;
-  int64_t to_head_stride;
-  int width;
-  int heads;
-  int tokens;
-};
-void copy_columns(const CopyColumnsParams& params, cudaStream_t stream);
-
 // out[i] = x[rows[i]]
 struct GatherRowsParams {
   ConstRows x;          // [*, n]

@@ -17,28 +17,6 @@ dim3 grid_of(int64_t pairs, int rows) {
 }
 
 template <typename Half>
-__global__ void append_kernel(AppendKvParams p) {
-  begin();
-  using Pair = typename Half::Pair;
-  const KvCache& c = p.cache;
-  const int64_t i = 2 * (blockIdx.y * int64_t{kThreads} + threadIdx.x);
-  if (i >= int64_t{c.kv_heads} * c.dim) return;
-  const int64_t head = i / c.dim, column = i % c.dim;
-  for (int64_t t = blockIdx.x; t < p.tokens; t += gridDim.x) {
-    const int slot = p.slots[t];
-    if (slot < 0) continue;
-    const int64_t at = slot / c.page_size * c.page_stride + head * c.head_stride +
-                       slot % c.page_size * c.token_stride + column;
-    const auto store = [&](const float* x, std::byte* cache) {
-      const float2 pair = *reinterpret_cast<const float2*>(x + i);
-      *reinterpret_cast<Pair*>(cache + kHalfBytes * at) = Half::round(pair);
-    };
-    store(p.keys + t * p.key_stride, c.keys);
-    if (c.values != nullptr) store(p.values + t * p.value_stride, c.values);
-  }
-}
-
-template <typename Half>
 __global__ void to_halves_kernel(ToHalvesParams p) {
   begin();
   const int64_t i = 2 * (blockIdx.y * int64_t{kThreads} + threadIdx.x);
@@ -94,17 +72,6 @@ KvCache latent_cache(std::byte* data, int page_size, int dim, CacheType type) {
 }
 
 int64_t page_bytes(const KvCache& cache) { return kHalfBytes * cache.page_stride; }
-
-void append_kv(const AppendKvParams& p, cudaStream_t stream) {
-  TANDEM_CHECK(p.cache.dim % 2 == 0 && p.key_stride % 2 == 0 && p.value_stride % 2 == 0,
-               "rows of {}, {} and {} floats are read in pairs", p.cache.dim, p.key_stride,
-               p.value_stride);
-  if (p.tokens == 0) return;
-  const dim3 grid = grid_of(int64_t{p.cache.kv_heads} * p.cache.dim / 2, p.tokens);
-  with_type(p.cache.type, [&](auto half) {
-    launch("append", append_kernel<decltype(half)>, grid, kThreads, stream, p);
-  });
-}
 
 void to_halves(const ToHalvesParams& p, cudaStream_t stream) {
   TANDEM_CHECK(p.n % 2 == 0 && p.x_stride % 2 == 0, "rows of {}, {} apart", p.n, p.x_stride);

@@ -37,19 +37,6 @@ KvCache latent_cache(std::byte* data, int page_size, int dim, CacheType type);
 // Bytes of one page.
 int64_t page_bytes(const KvCache& cache);
 
-// Stores the step's keys and values, rounded to nearest even.
-struct AppendKvParams {
-  const float* keys;  // [T, Hk, dim], tokens key_stride floats apart
-  int64_t key_stride;
-  const float* values;  // [T, Hk, dim], or null
-  int64_t value_stride;
-  const int32_t* slots;  // [T] page * page_size + place in the page; a negative one marks a padding
-                         // row, not stored
-  KvCache cache;
-  int tokens;
-};
-void append_kv(const AppendKvParams& params, cudaStream_t stream);
-
 // out = x as 16-bit floats, nearest even; and back.
 struct ToHalvesParams {
   const float* x;  // [R, n], rows x_stride floats apart

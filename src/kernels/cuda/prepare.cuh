@@ -1,5 +1,5 @@
 // Rows of heads on their way to attention: norm, rotation, rounding. One warp, or some threads of a
-// block, work on a row; the bits are those of norm.h, rope.h and kv_cache.h.
+// block, work on a row; the bits are those of norm.h and of the CPU's rotation.
 #pragma once
 
 #include "kernels/cuda/halves.cuh"

@@ -1,7 +1,7 @@
 // What stands between the projections of attention and attention itself, as one kernel each: norms
 // of heads, rotation, storing into the cache, rounding of queries. A decode step's rows are so few
-// that each kernel saved is a microsecond or two of every layer. The results are the bits of the
-// single operators in their order (norm.h, rope.h, kv_cache.h).
+// that each kernel saved is a microsecond or two of every layer. The results are the bits of norm.h
+// and of the CPU's rotation, rounded to nearest even.
 #pragma once
 
 #include <cstddef>
@@ -31,11 +31,13 @@ struct PrepareGqaParams {
   const float* k_norm;  // [D] or null
   float epsilon;
   Rotation rotation;
-  const int32_t* slots;  // [T] as AppendKvParams; a padding row's queries are made all the same
-  KvCache cache;         // dim at most 128, a multiple of 4
-  std::byte* queries;    // [T, H, D] 16-bit floats
-  int heads;             // H
-  int tokens;            // T
+  // [T] page * page_size + place in the page; a negative one marks a padding row, which is not
+  // stored. Its queries are made all the same.
+  const int32_t* slots;
+  KvCache cache;       // dim at most 128, a multiple of 4
+  std::byte* queries;  // [T, H, D] 16-bit floats
+  int heads;           // H
+  int tokens;          // T
 };
 void prepare_gqa(const PrepareGqaParams& params, cudaStream_t stream);
 

@@ -1,4 +1,4 @@
-// Rotary position embedding: the step's table of angles, and the rotation.
+// Rotary position embedding: the step's table of angles. prepare.h rotates by it.
 #pragma once
 
 #include <cstdint>
@@ -20,18 +20,5 @@ struct RopeTableParams {
   int tokens;
 };
 void fill_rope_table(const RopeTableParams& params, cudaStream_t stream);
-
-// Rotates the first `dims` columns of each head, in place; equals the CPU's bits.
-struct RopeParams {
-  float* x;              // [T, heads, dims]
-  int64_t token_stride;  // floats
-  int64_t head_stride;
-  const float* table;  // [T, dims]
-  int dims;
-  bool interleaved;  // pairs are (2 i, 2 i + 1); else (i, i + dims / 2)
-  int heads;
-  int tokens;
-};
-void rope(const RopeParams& params, cudaStream_t stream);
 
 }  // namespace tandem::cuda

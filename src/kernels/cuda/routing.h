@@ -24,7 +24,7 @@ struct RouteParams {
   int groups;  // equal groups, of which the groups_used best take part
   int groups_used;
   int tokens;
-  // [T] as AppendKvParams has them, or null: a padding row goes to expert -1, which is none.
+  // [T] as PrepareGqaParams has them, or null: a padding row goes to expert -1, which is none.
   const int32_t* slots = nullptr;
 };
 inline constexpr int kMaxRoutedExperts = 1024;

@@ -391,47 +391,5 @@ TEST_F(MlaAttention, ReplaysEqualLaunchesForEveryBatch) {
   }
 }
 
-// --- the cache ---
-
-TEST_F(Attention, AppendsRoundedRowsAtTheirSlots) {
-  for (const CacheType type : kTypes) {
-    const int page_size = 32, kv_heads = 3, dim = 64, pages = 5, tokens = 4;
-    const std::vector<int32_t> slots = {37, -1, 159, 0};
-    const int64_t stride = kv_heads * dim + 6;
-    auto k = random_floats(tokens * stride, 1), v = random_floats(tokens * stride, 2);
-    KvCache cache = grouped_cache(nullptr, page_size, kv_heads, dim, type);
-    DeviceVector<uint16_t> memory(static_cast<size_t>(cache.page_stride * pages));
-    cache =
-        grouped_cache(reinterpret_cast<std::byte*>(memory.data()), page_size, kv_heads, dim, type);
-    DeviceVector<float> device_k(k), device_v(v);
-    DeviceVector<int32_t> device_slots(slots);
-    append_kv({.keys = device_k.data(),
-               .key_stride = stride,
-               .values = device_v.data(),
-               .value_stride = stride,
-               .slots = device_slots.data(),
-               .cache = cache,
-               .tokens = tokens},
-              stream());
-    std::vector<uint16_t> expected(memory.size());
-    for (int t = 0; t < tokens; ++t) {
-      if (slots[static_cast<size_t>(t)] < 0) continue;
-      const int page = slots[static_cast<size_t>(t)] / page_size;
-      const int place = slots[static_cast<size_t>(t)] % page_size;
-      for (int h = 0; h < kv_heads; ++h) {
-        for (int i = 0; i < dim; ++i) {
-          const int64_t at = page * cache.page_stride + h * page_size * dim + place * dim + i;
-          const auto from = static_cast<size_t>(t * stride + h * dim + i);
-          expected[static_cast<size_t>(at)] = testing::half_bits(k[from], type);
-          expected[static_cast<size_t>(at + cache.page_stride / 2)] =
-              testing::half_bits(v[from], type);
-        }
-      }
-    }
-    EXPECT_EQ(memory.host(), expected);
-    EXPECT_EQ(page_bytes(cache), 2 * 2 * page_size * kv_heads * dim);
-  }
-}
-
 }  // namespace
 }  // namespace tandem::cuda
