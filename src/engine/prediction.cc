@@ -43,8 +43,6 @@ constexpr double kGpuLayerSeconds = 48e-6;
 constexpr double kGpuLayerTokenSeconds = 1e-6;  // of a step that generates
 // Activations to the host and back, two flags (docs/hybrid-execution.md).
 constexpr double kHandOffSeconds = 15e-6;
-// Of the speed of a copy from page-locked memory, a prompt's layers of experts one after the other.
-constexpr double kUpload = 1.0;
 // Above so many tokens a step is a prompt's.
 constexpr double kPromptTokens = 32.0;
 
@@ -68,7 +66,7 @@ class Clock {
           plan_.on_gpu ? gpu_time(static_cast<double>(model_.output_bytes), output, outputs)
                        : cpu_time(static_cast<double>(model_.output_bytes), output, outputs);
     }
-    if (plan_.on_gpu && plan_.cpu_layers > 0) p.hand_offs += kHandOffSeconds;
+    if (plan_.cpu_layers > 0) p.hand_offs += kHandOffSeconds;
     add_attention(static_cast<double>(model_.attention_macs_per_key) * keys * tokens, p);
     return p;
   }
@@ -141,8 +139,7 @@ class Clock {
         machine_.gpu_upload == 0.0) {
       return std::numeric_limits<double>::infinity();
     }
-    const double copy =
-        static_cast<double>(model_.layers[i].experts_bytes) / (machine_.gpu_upload * kUpload);
+    const double copy = static_cast<double>(model_.layers[i].experts_bytes) / machine_.gpu_upload;
     return std::max(copy - computing, 0.0);
   }
 

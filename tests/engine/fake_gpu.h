@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/check.h"
 #include "base/error.h"
 #include "platform/reservation.h"
 #include "tests/engine/host_gpu.h"
@@ -29,6 +30,9 @@ class FakeGpu : public HostGpu {
   void prepare_streaming(int64_t layer_bytes) override {
     calls.push_back(layer_bytes > 0 ? "take buffers" : "give buffers back");
     if (layer_bytes > 0 && refuses_buffers) throw Error("no room for buffers: as told");
+  }
+  ops::GpuStepArrays begin_step(const ops::GpuStepLayout& layout, int) override {
+    TANDEM_CHECK(false, "a step of {} tokens while an engine is set up", layout.ids.size());
   }
 
  private:

@@ -55,8 +55,9 @@ Table make_table(std::string_view name, bool supported, void (*fill)(Table&)) {
   Table table{};
   table.name = name;
   table.supported = supported;
+  if (!supported) return table;
   table.prefetch_bytes = best_prefetch_bytes();
-  if (supported) fill(table);
+  fill(table);
   return table;
 }
 
